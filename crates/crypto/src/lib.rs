@@ -1,0 +1,20 @@
+//! All cryptography of SmartMesh. Primitives come from `aws-lc-rs`, protocols from `snow` (Noise), `vodozemac` (Double
+//! Ratchet) and `rustls` (TLS 1.3); this crate only composes them and says which proof or standard each composition
+//! rests on.
+//!
+//! It refuses to draw entropy: every random byte comes from a [`Seed`] that the shell gives at start, so that a run can be
+//! repeated. Read [`Identity`] (who this node is) and [`Handshake`] (how two ends get keys) first.
+
+mod aead;
+mod handshake;
+mod hash;
+mod identity;
+mod rng;
+
+pub use aead::{AeadError, CipherSuite, OpeningKey, SealingKey, TAG_BYTES};
+pub use handshake::{Finished, Handshake, HandshakeError, KeyPair, Pattern};
+pub use hash::{Mac, hmac_sha256, hmac_sha256_truncated, sha256, verify_mac};
+pub use identity::{
+    Identity, SIGNATURE_BYTES, SignatureError, address_of, destination_tag, verify_signature,
+};
+pub use rng::{Rng, Seed};
