@@ -10,7 +10,9 @@ mod time;
 
 pub use address::{Address, NodeKey, ParseAddressError};
 pub use frames::{Broadcast, Destination, RadioInfo, Train};
-pub use ids::{FlowId, Label, LinkAddr, LinkAddrTooLong, NeighbourId, RadioId, RequestId, Tag};
+pub use ids::{
+    FlowId, Label, LinkAddr, LinkAddrTooLong, MessageId, NeighbourId, RadioId, RequestId, Tag,
+};
 pub use time::{Duration, Instant, Now, UnixTime};
 
 /// The smallest frame a link may offer, in bytes of link payload (a LoRa-like radio).
