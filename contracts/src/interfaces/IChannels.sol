@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+/// @title Payment channels between two keys, for every ERC-20 token
+/// @notice The rules are in docs/contracts.md. All times are block timestamps in seconds; valid iff time < expiry.
+/// All amounts are base units of the channel's token.
+interface IChannels {
+    /// @notice Names a channel; its id is keccak256(abi.encode(token, low, high, terms)). `low` < `high` are the two
+    /// channel keys, `terms` = hold index + 256 * factor of an unknown close.
+    struct Channel {
+        address token;
+        address low;
+        address high;
+        uint16 terms;
+    }
+
+    /// @notice Content of a payer's message in one direction (the signed struct adds channel, epoch and payer).
+    struct State {
+        uint64 seq;
+        uint96 paid;
+        bytes32 root;
+        uint96 locked;
+        uint40 lastExpiry;
+        bytes32 tip;
+        uint64 unit;
+        uint32 max;
+    }
+
+    /// @notice What a closing channel stores the hash of: keccak256 of the fields packed in this order (250 bytes).
+    /// The newest one follows from the events. "Low" is the direction that `low` pays.
+    struct Closing {
+        uint8 flags;
+        uint40 lastExpiry;
+        uint64 declared;
+        uint64 seqLow;
+        uint64 seqHigh;
+        uint128 outLow;
+        uint128 outHigh;
+        uint32 ticksLow;
+        uint32 ticksHigh;
+        uint64 doneLow;
+        uint64 doneHigh;
+        bytes32 stateLow;
+        bytes32 stateHigh;
+        address agentLow;
+        uint96 feeLow;
+        address agentHigh;
+        uint96 feeHigh;
+    }
+
+    /// @notice EIP-2098 compact signature; s must be in the lower half.
+    struct Signature {
+        bytes32 r;
+        bytes32 vs;
+    }
+
+    /// @notice A party's order to an agent or watchtower (typed struct `Mandate`). `deadline` = 0 means: no mandate.
+    struct Mandate {
+        address agent;
+        uint96 fee;
+        uint40 deadline;
+        Signature signature;
+    }
+
+    /// @notice Withdrawal while open; `amount` includes `fee`.
+    struct Withdrawal {
+        address party;
+        uint96 amount;
+        address to;
+        address agent;
+        uint96 fee;
+        uint40 expiry;
+    }
+
+    /// @notice Payouts both agree to; lowAmount + highAmount + fee = both deposits.
+    struct Payouts {
+        uint96 lowAmount;
+        uint96 highAmount;
+        address lowTo;
+        address highTo;
+        address agent;
+        uint96 fee;
+        uint40 deadline;
+    }
+
+    /// @notice One leaf of a direction's tree with what fulfils it.
+    struct Claim {
+        uint8 index;
+        uint64 id;
+        uint96 amount;
+        uint40 expiry;
+        bytes condition;
+        bytes witness;
+        bytes32[] proof;
+    }
+
+    /// @notice An owner's signed order to deposit (typed struct `Deposit`), for tokens without a callback.
+    struct DepositOrder {
+        address owner;
+        uint96 amount;
+        address agent;
+        uint96 fee;
+        uint256 nonce;
+        uint40 deadline;
+        Signature signature;
+    }
+
+    event Opened(
+        bytes32 indexed channel,
+        bytes32 indexed locatorLow,
+        bytes32 indexed locatorHigh,
+        address token,
+        address low,
+        address high,
+        uint16 terms,
+        uint32 epoch
+    );
+    event Deposited(bytes32 indexed channel, uint32 epoch, bool high, uint256 amount);
+    event Withdrawn(bytes32 indexed channel, uint32 epoch, bool high, uint256 amount, uint40 expiry);
+    /// @notice `closing` is the packed record whose hash is stored; `end` is the end of the challenge phase.
+    event Closed(bytes32 indexed channel, uint32 epoch, uint40 end, bytes closing);
+    event Updated(bytes32 indexed channel, uint32 epoch, bytes closing);
+    event Unlocked(bytes32 indexed channel, uint32 epoch, bytes closing);
+    event Redeemed(bytes32 indexed channel, uint32 epoch, bytes closing);
+    event Voided(bytes32 indexed channel, bytes32 leaf);
+    event Forfeited(bytes32 indexed channel, uint32 epoch, address victim, uint256 amount);
+    /// @notice The channel ended: by settle or by cooperative close. Amounts include agents' fees.
+    event Settled(bytes32 indexed channel, uint32 epoch, uint256 lowAmount, uint256 highAmount);
+    /// @notice A token refused a payout; it can be claimed later.
+    event Credited(address indexed token, address indexed account, uint256 amount);
+    event Claimed(address indexed token, address indexed account, address to, uint256 amount);
+
+    /// @notice Low is zero, low >= high, terms unknown, or an address may not be zero.
+    error BadParties();
+    /// @notice The channel is not in the phase (none/open/closing; challenge/unlock/settle) that the call needs.
+    error WrongPhase();
+    error WrongEpoch();
+    /// @notice The token moved nothing, or more than the channel can hold.
+    error BadAmount();
+    /// @notice Token refused a debit or a claim.
+    error TokenFailed();
+    error BadSignature();
+    /// @notice A deadline or expiry has passed, or does not rise.
+    error Expired();
+    /// @notice The caller is not the agent that was named.
+    error WrongAgent();
+    error NonceUsed();
+    /// @notice The record passed in is not the stored one.
+    error WrongClosing();
+    /// @notice The message is not one this call accepts (its seq, its content or its emptiness).
+    error WrongState();
+    /// @notice The message shows no contradiction of the closer.
+    error NoContradiction();
+    /// @notice The message contradicts the closer: use forfeit.
+    error Contradiction();
+    /// @notice Leaf not in the tree, already used, voided, or beyond the locked total.
+    error BadLeaf();
+    error NotFulfilled();
+    error BadTicks();
+    error Reentered();
+    error GasTooLow();
+
+    function deposit(
+        Channel calldata c,
+        uint32 epoch,
+        bool high,
+        uint96 amount,
+        bytes32 locatorLow,
+        bytes32 locatorHigh
+    ) external;
+
+    function depositFor(
+        Channel calldata c,
+        uint32 epoch,
+        bool high,
+        DepositOrder calldata order,
+        bytes32 locatorLow,
+        bytes32 locatorHigh
+    ) external;
+
+    function onApprovalReceived(address owner, uint256 value, bytes calldata data) external returns (bytes4);
+
+    function withdraw(
+        Channel calldata c,
+        Withdrawal calldata w,
+        Signature calldata lowSignature,
+        Signature calldata highSignature
+    ) external;
+
+    function coopClose(
+        Channel calldata c,
+        Payouts calldata p,
+        Signature calldata lowSignature,
+        Signature calldata highSignature
+    ) external;
+
+    function close(
+        Channel calldata c,
+        bool closerHigh,
+        State calldata own,
+        State calldata partner,
+        Signature calldata partnerSignature,
+        Mandate calldata mandate
+    ) external;
+
+    function closeUnknown(
+        Channel calldata c,
+        bool closerHigh,
+        State calldata own,
+        State calldata partner,
+        Signature calldata partnerSignature,
+        Mandate calldata mandate
+    ) external;
+
+    function update(
+        Channel calldata c,
+        Closing calldata k,
+        bool payerHigh,
+        State calldata s,
+        Signature calldata payerSignature,
+        Mandate calldata mandate
+    ) external;
+
+    function forfeit(
+        Channel calldata c,
+        Closing calldata k,
+        State calldata s,
+        Signature calldata closerSignature,
+        Mandate calldata mandate
+    ) external;
+
+    function unlock(
+        Channel calldata c,
+        Closing calldata k,
+        bool payerHigh,
+        State calldata s,
+        Claim[] calldata claims,
+        Mandate calldata mandate
+    ) external;
+
+    function redeem(
+        Channel calldata c,
+        Closing calldata k,
+        bool payerHigh,
+        State calldata s,
+        bytes32 preimage,
+        uint32 n,
+        Mandate calldata mandate
+    ) external;
+
+    function voidLeaf(
+        Channel calldata c,
+        uint32 epoch,
+        bool payerHigh,
+        bytes32 leaf,
+        Signature calldata payeeSignature
+    ) external;
+
+    function settle(Channel calldata c, Closing calldata k) external;
+
+    /// @notice Settles what can be settled and skips the rest; returns how many were settled.
+    function settleBatch(Channel[] calldata cs, Closing[] calldata ks) external returns (uint256 settled);
+
+    /// @notice Pays out a credit; `to` may differ from `account` only if `account` calls.
+    function claim(address token, address account, address to) external;
+
+    function channels(bytes32 id)
+        external
+        view
+        returns (int96 depositLow, int96 depositHigh, uint32 epoch, uint40 time, uint8 phase);
+    function closingHash(bytes32 id) external view returns (bytes32);
+    function credits(address token, address account) external view returns (uint256);
+    function voided(bytes32 key) external view returns (bool);
+    function nonceBitmap(address owner, uint256 word) external view returns (uint256);
+    function conditions() external view returns (address);
+    function DOMAIN_SEPARATOR() external view returns (bytes32);
+}
