@@ -1,0 +1,42 @@
+//! `cargo xtask contracts` and `cargo xtask mutants`: the Solidity side.
+
+use std::process::Command;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::process;
+
+/// How thorough.
+#[derive(Args, Default)]
+pub(crate) struct Options {
+    /// Long fuzzing runs.
+    #[arg(long)]
+    pub(crate) deep: bool,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    prepare()?;
+    let mut command = Command::new("bash");
+    command
+        .current_dir(process::root().join("contracts"))
+        .arg("check.sh");
+    if options.deep {
+        command.arg("--deep");
+    }
+    process::run(&mut command)
+}
+
+pub(crate) fn mutants() -> Result<()> {
+    prepare()?;
+    process::run(
+        Command::new("node")
+            .current_dir(process::root().join("contracts"))
+            .arg("mutate.mjs"),
+    )
+}
+
+fn prepare() -> Result<()> {
+    process::need("node", "nodejs")?;
+    process::need("npm", "npm")
+}
