@@ -4,6 +4,8 @@
 //! fields are skipped, so that a later version may add some. Sizes are capped before anything is parsed; a value that can
 //! be built can be sent. No state, no cryptography.
 
+pub mod chunk;
 mod family;
+pub mod flow;
 
 pub use family::{Family, FamilyError};
