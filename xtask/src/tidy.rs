@@ -175,40 +175,18 @@ fn check_cores(metadata: &Value, faults: &mut Vec<String>) {
     let names: BTreeMap<&str, &str> = packages(metadata)
         .map(|p| (text(p, "id"), text(p, "name")))
         .collect();
-    let nodes = metadata.pointer("/resolve/nodes").and_then(Value::as_array);
-    let mut edges: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for node in nodes.into_iter().flatten() {
-        let deps = node
-            .get("deps")
-            .and_then(Value::as_array)
+    let normal = edges(metadata, |dep| {
+        let kinds = dep.get("dep_kinds").and_then(Value::as_array);
+        kinds
             .into_iter()
-            .flatten();
-        let normal = deps.filter(|dep| {
-            let kinds = dep
-                .get("dep_kinds")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten();
-            kinds
-                .into_iter()
-                .any(|kind| kind.get("kind").is_none_or(Value::is_null))
-        });
-        edges.insert(
-            text(node, "id"),
-            normal.map(|dep| text(dep, "pkg")).collect(),
-        );
-    }
+            .flatten()
+            .any(|kind| kind.get("kind").is_none_or(Value::is_null))
+    });
     for (id, name) in &names {
         if !CORES.contains(&short(name)) || !name.starts_with("smartmesh-") {
             continue;
         }
-        let mut seen = BTreeSet::new();
-        let mut open = vec![*id];
-        while let Some(next) = open.pop() {
-            if seen.insert(next) {
-                open.extend(edges.get(next).into_iter().flatten());
-            }
-        }
+        let seen = reachable(&normal, std::iter::once(*id));
         for reached in seen
             .iter()
             .filter_map(|id| names.get(id))
@@ -219,8 +197,51 @@ fn check_cores(metadata: &Value, faults: &mut Vec<String>) {
     }
 }
 
+/// Everything that some member of the workspace really is built with.
+fn built(metadata: &Value) -> BTreeSet<&str> {
+    let members = metadata.get("workspace_members").and_then(Value::as_array);
+    reachable(
+        &edges(metadata, |_| true),
+        members.into_iter().flatten().filter_map(Value::as_str),
+    )
+}
+
+fn reachable<'a>(
+    edges: &BTreeMap<&'a str, Vec<&'a str>>,
+    from: impl Iterator<Item = &'a str>,
+) -> BTreeSet<&'a str> {
+    let mut seen = BTreeSet::new();
+    let mut open: Vec<&str> = from.collect();
+    while let Some(next) = open.pop() {
+        if seen.insert(next) {
+            open.extend(edges.get(next).into_iter().flatten());
+        }
+    }
+    seen
+}
+
+/// Who is built with whom, over the edges that `wanted` accepts.
+fn edges(metadata: &Value, wanted: impl Fn(&Value) -> bool) -> BTreeMap<&str, Vec<&str>> {
+    let nodes = metadata.pointer("/resolve/nodes").and_then(Value::as_array);
+    let targets = |node| {
+        let deps = Value::get(node, "deps").and_then(Value::as_array);
+        deps.into_iter()
+            .flatten()
+            .filter(|dep| wanted(dep))
+            .map(|dep| text(dep, "pkg"))
+            .collect()
+    };
+    nodes
+        .into_iter()
+        .flatten()
+        .map(|node| (text(node, "id"), targets(node)))
+        .collect()
+}
+
 fn check_licences(metadata: &Value, faults: &mut Vec<String>) {
-    for package in packages(metadata).filter(|package| !is_ours(package)) {
+    let built = built(metadata);
+    let foreign = packages(metadata).filter(|package| !is_ours(package));
+    for package in foreign.filter(|package| built.contains(text(package, "id"))) {
         let licence = text(package, "license").replace('/', " OR ");
         if !is_allowed(&licence) {
             faults.push(format!(
