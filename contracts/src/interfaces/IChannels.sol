@@ -3,7 +3,8 @@ pragma solidity 0.8.37;
 
 /// @title Payment channels between two keys, for every ERC-20 token
 /// @notice The rules are in docs/contracts.md. All times are block timestamps in seconds; valid iff time < expiry.
-/// All amounts are base units of the channel's token.
+/// All amounts are base units of the channel's token. The record of a closing channel is seven words (docs/contracts.md,
+/// "The closing record"); the newest one is in the last event that carries one.
 interface IChannels {
     /// @notice Names a channel; its id is keccak256(abi.encode(token, low, high, terms)). `low` < `high` are the two
     /// channel keys, `terms` = hold index + 256 * factor of an unknown close.
@@ -24,28 +25,6 @@ interface IChannels {
         bytes32 tip;
         uint64 unit;
         uint32 max;
-    }
-
-    /// @notice What a closing channel stores the hash of: keccak256 of the fields packed in this order (250 bytes).
-    /// The newest one follows from the events. "Low" is the direction that `low` pays.
-    struct Closing {
-        uint8 flags;
-        uint40 lastExpiry;
-        uint64 declared;
-        uint64 seqLow;
-        uint64 seqHigh;
-        uint128 outLow;
-        uint128 outHigh;
-        uint32 ticksLow;
-        uint32 ticksHigh;
-        uint64 doneLow;
-        uint64 doneHigh;
-        bytes32 stateLow;
-        bytes32 stateHigh;
-        address agentLow;
-        uint96 feeLow;
-        address agentHigh;
-        uint96 feeHigh;
     }
 
     /// @notice EIP-2098 compact signature; s must be in the lower half.
@@ -105,6 +84,7 @@ interface IChannels {
         Signature signature;
     }
 
+    /// @notice In each event `word` is the channel's word 0 after the call, `closing` its record.
     event Opened(
         bytes32 indexed channel,
         bytes32 indexed locatorLow,
@@ -112,20 +92,19 @@ interface IChannels {
         address token,
         address low,
         address high,
-        uint16 terms,
-        uint32 epoch
+        uint16 terms
     );
-    event Deposited(bytes32 indexed channel, uint32 epoch, bool high, uint256 amount);
-    event Withdrawn(bytes32 indexed channel, uint32 epoch, bool high, uint256 amount, uint40 expiry);
-    /// @notice `closing` is the packed record whose hash is stored; `end` is the end of the challenge phase.
-    event Closed(bytes32 indexed channel, uint32 epoch, uint40 end, bytes closing);
-    event Updated(bytes32 indexed channel, uint32 epoch, bytes closing);
-    event Unlocked(bytes32 indexed channel, uint32 epoch, bytes closing);
-    event Redeemed(bytes32 indexed channel, uint32 epoch, bytes closing);
+    event Deposited(bytes32 indexed channel, uint256 word);
+    event Withdrawn(bytes32 indexed channel, uint256 word);
+    event Closed(bytes32 indexed channel, uint256 word, uint256[7] closing);
+    event Updated(bytes32 indexed channel, uint256[7] closing);
+    event Unlocked(bytes32 indexed channel, uint256[7] closing);
+    event Redeemed(bytes32 indexed channel, uint256[7] closing);
     event Voided(bytes32 indexed channel, bytes32 leaf);
-    event Forfeited(bytes32 indexed channel, uint32 epoch, address victim, uint256 amount);
-    /// @notice The channel ended: by settle or by cooperative close. Amounts include agents' fees.
-    event Settled(bytes32 indexed channel, uint32 epoch, uint256 lowAmount, uint256 highAmount);
+    /// @notice The epoch ended: both deposits went to `victim` (its tower's fee included).
+    event Forfeited(bytes32 indexed channel, address victim, uint256 amount);
+    /// @notice The epoch ended by settle or by cooperative close. In a settlement the amounts include agents' fees.
+    event Settled(bytes32 indexed channel, uint256 lowAmount, uint256 highAmount);
     /// @notice A token refused a payout; it can be claimed later.
     event Credited(address indexed token, address indexed account, uint256 amount);
     event Claimed(address indexed token, address indexed account, address to, uint256 amount);
@@ -135,11 +114,6 @@ interface IChannels {
     /// @notice The channel is not in the phase (none/open/closing; challenge/unlock/settle) that the call needs.
     error WrongPhase();
     error WrongEpoch();
-    /// @notice The token moved nothing, or more than the channel can hold.
-    error BadAmount();
-    /// @notice Token refused a debit or a claim.
-    error TokenFailed();
-    error BadSignature();
     /// @notice A deadline or expiry has passed, or does not rise.
     error Expired();
     /// @notice The caller is not the agent that was named.
@@ -157,8 +131,6 @@ interface IChannels {
     error BadLeaf();
     error NotFulfilled();
     error BadTicks();
-    error Reentered();
-    error GasTooLow();
 
     function deposit(
         Channel calldata c,
@@ -214,7 +186,7 @@ interface IChannels {
 
     function update(
         Channel calldata c,
-        Closing calldata k,
+        uint256[7] calldata k,
         bool payerHigh,
         State calldata s,
         Signature calldata payerSignature,
@@ -223,7 +195,7 @@ interface IChannels {
 
     function forfeit(
         Channel calldata c,
-        Closing calldata k,
+        uint256[7] calldata k,
         State calldata s,
         Signature calldata closerSignature,
         Mandate calldata mandate
@@ -231,7 +203,7 @@ interface IChannels {
 
     function unlock(
         Channel calldata c,
-        Closing calldata k,
+        uint256[7] calldata k,
         bool payerHigh,
         State calldata s,
         Claim[] calldata claims,
@@ -240,7 +212,7 @@ interface IChannels {
 
     function redeem(
         Channel calldata c,
-        Closing calldata k,
+        uint256[7] calldata k,
         bool payerHigh,
         State calldata s,
         bytes32 preimage,
@@ -256,10 +228,10 @@ interface IChannels {
         Signature calldata payeeSignature
     ) external;
 
-    function settle(Channel calldata c, Closing calldata k) external;
+    function settle(Channel calldata c, uint256[7] calldata k) external;
 
     /// @notice Settles what can be settled and skips the rest; returns how many were settled.
-    function settleBatch(Channel[] calldata cs, Closing[] calldata ks) external returns (uint256 settled);
+    function settleBatch(Channel[] calldata cs, uint256[7][] calldata ks) external returns (uint256 settled);
 
     /// @notice Pays out a credit; `to` may differ from `account` only if `account` calls.
     function claim(address token, address account, address to) external;
@@ -273,5 +245,4 @@ interface IChannels {
     function voided(bytes32 key) external view returns (bool);
     function nonceBitmap(address owner, uint256 word) external view returns (uint256);
     function conditions() external view returns (address);
-    function DOMAIN_SEPARATOR() external view returns (bytes32);
 }

@@ -41,7 +41,7 @@ interface IChequebook {
     event Cashed(bytes32 indexed book, address indexed beneficiary, uint256 amount, uint256 unpaid);
     event Locked(bytes32 indexed book, address indexed beneficiary, uint256 locked, uint40 until);
     event LockReleased(bytes32 indexed book, address indexed beneficiary, uint256 amount);
-    event Thawing(bytes32 indexed book, uint40 at);
+    event Thawing(bytes32 indexed book, uint40 time);
     event Withdrawn(bytes32 indexed book, address to, uint256 amount);
     event Fraud(bytes32 indexed book, uint256 burned, uint256 pot, uint40 claimsEnd);
     event Claimed(bytes32 indexed book, address indexed beneficiary, uint256 amount);
@@ -49,15 +49,11 @@ interface IChequebook {
     event SurplusBurned(bytes32 indexed book, uint256 amount);
 
     error BadBook();
-    error BadAmount();
-    error BadSignature();
     error WrongPhase();
     error WrongCaller();
     error Expired();
     error NothingDue();
     error NoFraud();
-    error TokenFailed();
-    error Reentered();
 
     function fund(Book calldata b, uint96 funds, uint96 bond) external;
     function onApprovalReceived(address owner, uint256 value, bytes calldata data) external returns (bytes4);
@@ -111,5 +107,4 @@ interface IChequebook {
         returns (uint96 cashed, uint96 locked, uint40 until);
     function frauds(bytes32 id) external view returns (uint128 pot, uint128 claims);
     function claims(bytes32 id, address beneficiary) external view returns (uint96);
-    function DOMAIN_SEPARATOR() external view returns (bytes32);
 }

@@ -7,7 +7,7 @@ import {IChannels} from "./IChannels.sol";
 /// @notice A reward follows from the share of relay fees that channel partners give up at settlement, and stays below it.
 interface IRewards {
     event Bonded(address indexed relay, address indexed owner, uint256 bond);
-    event BondThawing(address indexed relay, uint40 at);
+    event BondThawing(address indexed relay, uint40 time);
     event BondReturned(address indexed relay, uint256 amount);
     event GivenUp(address indexed relay, address indexed partner, uint256 indexed epoch, uint256 amount, uint256 reward);
     event Rewarded(address indexed relay, uint256 indexed epoch, uint256 amount);

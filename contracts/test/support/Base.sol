@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {SMT} from "../../src/SMT.sol";
+import {Conditions} from "../../src/Conditions.sol";
+import {Channels} from "../../src/Channels.sol";
+import {IChannels} from "../../src/interfaces/IChannels.sol";
+import {Vm} from "./Vm.sol";
+
+/// @notice Keys, typed data written a second time by hand, and a channel between two parties.
+abstract contract Base {
+    Vm internal constant vm = Vm(0x7109709ECfa91a80626fF3989D68f67F5b1DD12D);
+
+    uint256 internal constant LOW_KEY = 0xA11CE;
+    uint256 internal constant HIGH_KEY = 0xB0B;
+    uint256 internal constant USER_KEY = 0x5E9D;
+    uint256 internal constant ORDER = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141;
+    uint16 internal constant TERMS = 4 * 256 + 5;
+    uint256 internal constant HOLD = 7 days;
+    uint256 internal constant START = 1_800_000_000;
+
+    SMT internal smt;
+    Conditions internal conditions;
+    Channels internal ch;
+    IChannels.Channel internal c;
+    bytes32 internal id;
+
+    uint256 internal lowKey;
+    uint256 internal highKey;
+    address internal low;
+    address internal high;
+    address internal user;
+    address internal agent = address(0xA6E47);
+    address internal stranger = address(0x57A46E4);
+
+    function setUp() public virtual {
+        vm.warp(START);
+        (lowKey, highKey) = vm.addr(LOW_KEY) < vm.addr(HIGH_KEY) ? (LOW_KEY, HIGH_KEY) : (HIGH_KEY, LOW_KEY);
+        low = vm.addr(lowKey);
+        high = vm.addr(highKey);
+        user = vm.addr(USER_KEY);
+        smt = new SMT(address(this));
+        conditions = new Conditions();
+        ch = new Channels(address(conditions));
+        for (uint256 i = 0; i < 4; i++) {
+            smt.transfer([low, high, user, agent][i], 1_000_000);
+        }
+        smt.approve(address(ch), type(uint256).max);
+        useToken(address(smt));
+    }
+
+    function useToken(address token) internal {
+        c = IChannels.Channel(token, low, high, TERMS);
+        id = keccak256(abi.encode(token, low, high, TERMS));
+    }
+
+    function empty() internal pure returns (IChannels.State memory s) {}
+
+    function none() internal pure returns (IChannels.Mandate memory m) {}
+
+    function noSig() internal pure returns (IChannels.Signature memory s) {}
+
+    function openWith(uint96 lowAmount, uint96 highAmount) internal {
+        (,, uint32 e,,) = ch.channels(id);
+        if (lowAmount > 0) ch.deposit(c, e, false, lowAmount, 0, 0);
+        if (highAmount > 0) ch.deposit(c, e, true, highAmount, 0, 0);
+    }
+
+    function epoch() internal view returns (uint32 e) {
+        (,, e,,) = ch.channels(id);
+    }
+
+    function paid(uint64 seq, uint96 amount) internal pure returns (IChannels.State memory s) {
+        s.seq = seq;
+        s.paid = amount;
+    }
+
+    function partyOf(bool isHigh) internal view returns (address) {
+        return isHigh ? high : low;
+    }
+
+    function keyOf(bool isHigh) internal view returns (uint256) {
+        return isHigh ? highKey : lowKey;
+    }
+
+    // ---------------------------------------------------------------- typed data
+
+    function domain(string memory name, address at) internal view returns (bytes32) {
+        return keccak256(
+            abi.encode(
+                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
+                keccak256(bytes(name)),
+                keccak256("1"),
+                block.chainid,
+                at
+            )
+        );
+    }
+
+    function compact(uint256 key, bytes32 separator, bytes32 structHash)
+        internal
+        pure
+        returns (IChannels.Signature memory)
+    {
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, keccak256(abi.encodePacked(hex"1901", separator, structHash)));
+        return IChannels.Signature(r, bytes32(uint256(s) | (uint256(v - 27) << 255)));
+    }
+
+    function sign(uint256 key, bytes32 structHash) internal view returns (IChannels.Signature memory) {
+        return compact(key, domain("SmartMesh Channels", address(ch)), structHash);
+    }
+
+    function stateHash(bool payerHigh, IChannels.State memory s) internal view returns (bytes32) {
+        return stateHashAt(id, epoch(), payerHigh, s);
+    }
+
+    function stateHashAt(bytes32 id_, uint32 epoch_, bool payerHigh, IChannels.State memory s)
+        internal
+        view
+        returns (bytes32)
+    {
+        return keccak256(
+            abi.encode(
+                keccak256(
+                    "State(bytes32 channel,uint32 epoch,address payer,uint64 seq,uint96 paid,bytes32 root,uint96 locked,uint40 lastExpiry,bytes32 tip,uint64 unit,uint32 max)"
+                ),
+                id_,
+                epoch_,
+                partyOf(payerHigh),
+                s.seq,
+                s.paid,
+                s.root,
+                s.locked,
+                s.lastExpiry,
+                s.tip,
+                s.unit,
+                s.max
+            )
+        );
+    }
+
+    function signState(bool payerHigh, IChannels.State memory s) internal view returns (IChannels.Signature memory) {
+        return sign(keyOf(payerHigh), stateHash(payerHigh, s));
+    }
+
+    function withdrawHash(IChannels.Withdrawal memory w) internal view returns (bytes32) {
+        return keccak256(
+            abi.encode(
+                keccak256(
+                    "Withdraw(bytes32 channel,uint32 epoch,address party,uint96 amount,address to,address agent,uint96 fee,uint40 expiry)"
+                ),
+                id,
+                epoch(),
+                w.party,
+                w.amount,
+                w.to,
+                w.agent,
+                w.fee,
+                w.expiry
+            )
+        );
+    }
+
+    function payoutsHash(IChannels.Payouts memory p) internal view returns (bytes32) {
+        return keccak256(
+            abi.encode(
+                keccak256(
+                    "CoopClose(bytes32 channel,uint32 epoch,uint96 lowAmount,uint96 highAmount,address lowTo,address highTo,address agent,uint96 fee,uint40 deadline)"
+                ),
+                id,
+                epoch(),
+                p.lowAmount,
+                p.highAmount,
+                p.lowTo,
+                p.highTo,
+                p.agent,
+                p.fee,
+                p.deadline
+            )
+        );
+    }
+
+    function closeMandate(
+        bool closerHigh,
+        bool unknown,
+        IChannels.State memory own,
+        IChannels.State memory partner,
+        address agent_,
+        uint96 fee,
+        uint40 deadline
+    ) internal view returns (IChannels.Mandate memory) {
+        bytes32 h = keccak256(
+            abi.encode(
+                keccak256(
+                    "Close(bytes32 channel,uint32 epoch,address closer,bool unknown,bytes32 own,bytes32 partner,address agent,uint96 fee,uint40 deadline)"
+                ),
+                id,
+                epoch(),
+                partyOf(closerHigh),
+                unknown,
+                stateHash(closerHigh, own),
+                stateHash(!closerHigh, partner),
+                agent_,
+                fee,
+                deadline
+            )
+        );
+        return IChannels.Mandate(agent_, fee, deadline, sign(keyOf(closerHigh), h));
+    }
+
+    function mandate(bool partyHigh, bytes32 state, address agent_, uint96 fee, uint40 deadline)
+        internal
+        view
+        returns (IChannels.Mandate memory)
+    {
+        bytes32 h = keccak256(
+            abi.encode(
+                keccak256(
+                    "Mandate(bytes32 channel,uint32 epoch,address party,bytes32 state,address agent,uint96 fee,uint40 deadline)"
+                ),
+                id,
+                epoch(),
+                partyOf(partyHigh),
+                state,
+                agent_,
+                fee,
+                deadline
+            )
+        );
+        return IChannels.Mandate(agent_, fee, deadline, sign(keyOf(partyHigh), h));
+    }
+
+    function releaseSig(bool payerHigh, bytes32 leaf) internal view returns (IChannels.Signature memory) {
+        return sign(
+            keyOf(!payerHigh),
+            keccak256(
+                abi.encode(
+                    keccak256("Release(bytes32 channel,uint32 epoch,address payer,bytes32 leaf)"),
+                    id,
+                    epoch(),
+                    partyOf(payerHigh),
+                    leaf
+                )
+            )
+        );
+    }
+
+    // ---------------------------------------------------------------- the record, as a watcher keeps it
+
+    function closing(bool closerHigh, bool unknown, IChannels.State memory own, IChannels.State memory partner)
+        internal
+        view
+        returns (IChannels.Closing memory k)
+    {
+        k.flags = (closerHigh ? 1 : 0) + (unknown ? 2 : 0);
+        k.declared = own.seq;
+        setSide(k, closerHigh, own);
+        setSide(k, !closerHigh, partner);
+        k.lastExpiry = own.lastExpiry > partner.lastExpiry ? own.lastExpiry : partner.lastExpiry;
+        uint40 limit = uint40(block.timestamp + HOLD * (unknown ? 4 : 1) + 60 days);
+        if (k.lastExpiry > limit) k.lastExpiry = limit;
+    }
+
+    function setSide(IChannels.Closing memory k, bool payerHigh, IChannels.State memory s) internal view {
+        IChannels.Side memory side = payerHigh ? k.high : k.low;
+        side.seq = s.seq;
+        side.out = s.paid;
+        side.state = stateHash(payerHigh, s);
+    }
+
+    function hashOf(IChannels.Closing memory k) internal pure returns (bytes32) {
+        return keccak256(bytes.concat(abi.encodePacked(k.flags, k.lastExpiry, k.declared), pack(k.low), pack(k.high)));
+    }
+
+    function pack(IChannels.Side memory s) internal pure returns (bytes memory) {
+        return abi.encodePacked(s.seq, s.out, s.ticks, s.done, s.state, s.agent, s.fee);
+    }
+
+    /// @dev The closer sends the close itself; returns the record, which must be the stored one.
+    function closeBy(bool closerHigh, IChannels.State memory own, IChannels.State memory partner)
+        internal
+        returns (IChannels.Closing memory k)
+    {
+        IChannels.Signature memory s;
+        if (partner.seq != 0) s = signState(!closerHigh, partner);
+        k = closing(closerHigh, false, own, partner);
+        vm.prank(partyOf(closerHigh));
+        ch.close(c, closerHigh, own, partner, s, none());
+        eq(ch.closingHash(id), hashOf(k), "record");
+    }
+
+    function closeUnknownBy(bool closerHigh, IChannels.State memory own, IChannels.State memory partner)
+        internal
+        returns (IChannels.Closing memory k)
+    {
+        IChannels.Signature memory s;
+        if (partner.seq != 0) s = signState(!closerHigh, partner);
+        k = closing(closerHigh, true, own, partner);
+        vm.prank(partyOf(closerHigh));
+        ch.closeUnknown(c, closerHigh, own, partner, s, none());
+        eq(ch.closingHash(id), hashOf(k), "record");
+    }
+
+    // ---------------------------------------------------------------- leaves and trees
+
+    function leafOf(IChannels.Claim memory l) internal pure returns (bytes32) {
+        return keccak256(
+            abi.encode(
+                keccak256("Leaf(uint64 id,uint96 amount,uint40 expiry,bytes condition)"),
+                l.id,
+                l.amount,
+                l.expiry,
+                keccak256(l.condition)
+            )
+        );
+    }
+
+    function hashLock(bytes32 preimage) internal pure returns (bytes memory) {
+        return abi.encodePacked(uint8(1), sha256(abi.encode(preimage)));
+    }
+
+    function lockClaim(uint8 index, uint96 amount, uint40 expiry, bytes32 preimage)
+        internal
+        pure
+        returns (IChannels.Claim memory l)
+    {
+        l.index = index;
+        l.id = index;
+        l.amount = amount;
+        l.expiry = expiry;
+        l.condition = hashLock(preimage);
+        l.witness = abi.encode(preimage);
+    }
+
+    /// @dev Fills in the proofs and returns the root.
+    function buildTree(IChannels.Claim[] memory claims) internal pure returns (bytes32) {
+        uint256 width = 1;
+        uint256 depth = 0;
+        while (width < claims.length) {
+            width *= 2;
+            depth++;
+        }
+        bytes32[] memory nodes = new bytes32[](width);
+        for (uint256 i = 0; i < claims.length; i++) {
+            claims[i].proof = new bytes32[](depth);
+            nodes[i] = leafOf(claims[i]);
+        }
+        for (uint256 d = 0; d < depth; d++) {
+            for (uint256 i = 0; i < claims.length; i++) {
+                claims[i].proof[d] = nodes[(i >> d) ^ 1];
+            }
+            width /= 2;
+            for (uint256 i = 0; i < width; i++) {
+                nodes[i] = keccak256(abi.encode(nodes[2 * i], nodes[2 * i + 1]));
+            }
+        }
+        return nodes[0];
+    }
+
+    // ---------------------------------------------------------------- assertions
+
+    function ok(bool condition, string memory what) internal pure {
+        require(condition, what);
+    }
+
+    function eq(uint256 a, uint256 b, string memory what) internal pure {
+        if (a != b) revert(string.concat(what, ": ", vm.toString(a), " != ", vm.toString(b)));
+    }
+
+    function eq(address a, address b, string memory what) internal pure {
+        require(a == b, what);
+    }
+
+    function eq(bytes32 a, bytes32 b, string memory what) internal pure {
+        require(a == b, what);
+    }
+}
