@@ -1,1 +1,4 @@
-//! Real daemons under test.
+//! Real daemons under test: a laboratory of network namespaces, and the story-telling verbs the tests use.
+
+pub mod lab;
+pub mod wait;
