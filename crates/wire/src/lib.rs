@@ -4,8 +4,15 @@
 //! fields are skipped, so that a later version may add some. Sizes are capped before anything is parsed; a value that can
 //! be built can be sent. No state, no cryptography.
 
+pub mod bundle;
 pub mod chunk;
 mod family;
 pub mod flow;
+pub mod invite;
+pub mod link;
+pub mod message;
+pub mod route;
+pub mod gossip;
+pub mod ids;
 
 pub use family::{Family, FamilyError};
