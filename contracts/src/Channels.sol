@@ -128,22 +128,23 @@ contract Channels is IChannels, Tokens, Verify {
 
     /// @notice ERC-1363: the calling token lets this contract take `value` from `owner`. Only that token is touched.
     function onApprovalReceived(address owner, uint256 value, bytes calldata data) external lock returns (bytes4) {
-        Channel memory c = Channel(
-            msg.sender,
-            address(bytes20(data[0:20])),
-            address(bytes20(data[20:40])),
-            uint16(bytes2(data[40:42]))
-        );
+        if (data.length != 47 && data.length != 111) revert WrongState();
+        Channel memory c;
+        uint256 tail;
         bytes32 locatorLow;
         bytes32 locatorHigh;
-        if (data.length == 111) {
-            locatorLow = bytes32(data[47:79]);
-            locatorHigh = bytes32(data[79:111]);
-        } else if (data.length != 47) {
-            revert WrongState();
+        c.token = msg.sender;
+        assembly ("memory-safe") {
+            mstore(add(c, 32), shr(96, calldataload(data.offset)))
+            mstore(add(c, 64), shr(96, calldataload(add(data.offset, 20))))
+            mstore(add(c, 96), shr(240, calldataload(add(data.offset, 40))))
+            tail := shr(216, calldataload(add(data.offset, 42)))
+            if gt(data.length, 47) {
+                locatorLow := calldataload(add(data.offset, 47))
+                locatorHigh := calldataload(add(data.offset, 79))
+            }
         }
-        bool high = data[46] != 0;
-        _credit(c, uint32(bytes4(data[42:46])), high, _pull(msg.sender, owner, value), locatorLow, locatorHigh);
+        _credit(c, tail >> 8, uint8(tail) != 0, _pull(msg.sender, owner, value), locatorLow, locatorHigh);
         return this.onApprovalReceived.selector;
     }
 
@@ -155,7 +156,7 @@ contract Channels is IChannels, Tokens, Verify {
         bytes32 locatorLow,
         bytes32 locatorHigh
     ) private {
-        bytes32 id = _id(c);
+        bytes32 id = _idOf(c);
         (int256 low_, int256 high_, uint256 epoch_, uint256 time, uint256 phase) = _unpack(words[id]);
         if (epoch != epoch_ || epoch == EPOCH_MAX) revert WrongEpoch();
         if (phase == CLOSING) revert WrongPhase();
@@ -256,7 +257,7 @@ contract Channels is IChannels, Tokens, Verify {
         State calldata own,
         State calldata partner,
         Signature calldata partnerSignature,
-        Mandate calldata mandate
+        Mandate[] calldata mandate
     ) external lock {
         _close(c, closerHigh ? CLOSER_HIGH : 0, own, partner, partnerSignature, mandate);
     }
@@ -267,7 +268,7 @@ contract Channels is IChannels, Tokens, Verify {
         State calldata own,
         State calldata partner,
         Signature calldata partnerSignature,
-        Mandate calldata mandate
+        Mandate[] calldata mandate
     ) external lock {
         _close(c, (closerHigh ? CLOSER_HIGH : 0) | UNKNOWN, own, partner, partnerSignature, mandate);
     }
@@ -278,54 +279,67 @@ contract Channels is IChannels, Tokens, Verify {
         State calldata own,
         State calldata partner,
         Signature calldata partnerSignature,
-        Mandate calldata m
+        Mandate[] calldata mandate
     ) private {
         bytes32 id = _id(c);
         uint256 word = words[id];
         if (word >> 252 != OPEN) revert WrongPhase();
         uint256 epoch = uint24(word >> 192);
+        uint256 end = block.timestamp + _hold(c) * (flags & UNKNOWN != 0 ? c.terms >> 8 : 1);
+        words[id] = word = uint216(word) | (end << 216) | (CLOSING << 252);
 
         uint256[7] memory k;
+        k[HEAD] = flags | (uint256(own.seq) << DECLARED);
         uint256 p = flags & CLOSER_HIGH;
         address closer = _party(c, p);
-        _place(k, p, id, epoch, closer, own);
-        address other = _party(c, p ^ 1);
-        _place(k, p ^ 1, id, epoch, other, partner);
-        if (partner.seq != 0) _verify(bytes32(k[STATES + (p ^ 1)]), partnerSignature.r, partnerSignature.vs, other);
-
-        if (m.deadline == 0) {
+        _place(k, p, id, epoch, closer, own, end);
+        _placePartner(c, k, p ^ 1, id, epoch, partner, partnerSignature, end);
+        if (mandate.length == 0) {
             if (msg.sender != closer) revert BadSignature();
         } else {
-            k[AGENTS + p] = _order(m);
-            _verify(
-                keccak256(
-                    abi.encode(
-                        CLOSE,
-                        id,
-                        epoch,
-                        closer,
-                        flags & UNKNOWN != 0,
-                        k[STATES + p],
-                        k[STATES + (p ^ 1)],
-                        m.agent,
-                        m.fee,
-                        m.deadline
-                    )
-                ),
-                m.signature.r,
-                m.signature.vs,
-                closer
-            );
+            _verifyClose(k, p, id, epoch, closer, flags, mandate[0]);
         }
 
-        uint256 end = block.timestamp + _hold(c) * (flags & UNKNOWN != 0 ? c.terms >> 8 : 1);
-        k[HEAD] = flags | (uint256(own.seq) << DECLARED);
-        _extend(k, own.lastExpiry, end);
-        _extend(k, partner.lastExpiry, end);
-        word = uint216(word) | (end << 216) | (CLOSING << 252);
-        words[id] = word;
         closingHash[id] = _hash(k);
         emit Closed(id, word, k);
+    }
+
+    function _placePartner(
+        Channel calldata c,
+        uint256[7] memory k,
+        uint256 p,
+        bytes32 id,
+        uint256 epoch,
+        State calldata s,
+        Signature calldata signature,
+        uint256 end
+    ) private view {
+        address partner = _party(c, p);
+        _place(k, p, id, epoch, partner, s, end);
+        if (s.seq != 0) _verify(bytes32(k[STATES + p]), signature.r, signature.vs, partner);
+    }
+
+    function _verifyClose(
+        uint256[7] memory k,
+        uint256 p,
+        bytes32 id,
+        uint256 epoch,
+        address closer,
+        uint256 flags,
+        Mandate calldata m
+    ) private view {
+        k[AGENTS + p] = _order(m);
+        bool unknown = flags & UNKNOWN != 0;
+        _verify(
+            keccak256(
+                abi.encode(
+                    CLOSE, id, epoch, closer, unknown, k[STATES + p], k[STATES + (p ^ 1)], m.agent, m.fee, m.deadline
+                )
+            ),
+            m.signature.r,
+            m.signature.vs,
+            closer
+        );
     }
 
     function update(
@@ -334,7 +348,7 @@ contract Channels is IChannels, Tokens, Verify {
         bool payerHigh,
         State calldata s,
         Signature calldata payerSignature,
-        Mandate calldata mandate
+        Mandate[] calldata mandate
     ) external lock {
         (bytes32 id, uint256 word) = _challenged(c, k);
         uint256 p = payerHigh ? 1 : 0;
@@ -353,15 +367,14 @@ contract Channels is IChannels, Tokens, Verify {
         if (s.seq == 0) revert WrongState();
 
         address payer = _party(c, p);
-        _place(k, p, id, uint24(word >> 192), payer, s);
+        _place(k, p, id, uint24(word >> 192), payer, s, (word >> 216) & TIME_MASK);
         _verify(bytes32(k[STATES + p]), payerSignature.r, payerSignature.vs, payer);
         address payee = _party(c, p ^ 1);
-        if (mandate.deadline == 0) {
+        if (mandate.length == 0) {
             if (msg.sender != payee) revert BadSignature();
         } else {
-            _name(k, p ^ 1, id, uint24(word >> 192), payee, k[STATES + p], mandate);
+            _name(k, p ^ 1, id, uint24(word >> 192), payee, k[STATES + p], mandate[0]);
         }
-        _extend(k, s.lastExpiry, (word >> 216) & TIME_MASK);
         closingHash[id] = _hash(k);
         emit Updated(id, k);
     }
@@ -371,7 +384,7 @@ contract Channels is IChannels, Tokens, Verify {
         uint256[7] memory k,
         State calldata s,
         Signature calldata closerSignature,
-        Mandate calldata mandate
+        Mandate[] calldata mandate
     ) external lock {
         (bytes32 id, uint256 word) = _challenged(c, k);
         uint256 p = k[HEAD] & CLOSER_HIGH;
@@ -388,7 +401,7 @@ contract Channels is IChannels, Tokens, Verify {
         if (!contradicts) revert NoContradiction();
         _verify(state, closerSignature.r, closerSignature.vs, closer);
         address victim = _party(c, p ^ 1);
-        if (mandate.deadline != 0) _name(k, p ^ 1, id, uint24(word >> 192), victim, 0, mandate);
+        if (mandate.length != 0) _name(k, p ^ 1, id, uint24(word >> 192), victim, 0, mandate[0]);
 
         uint256 total = _total(word);
         _end(id, word);
@@ -424,7 +437,7 @@ contract Channels is IChannels, Tokens, Verify {
         bool payerHigh,
         State calldata s,
         Claim[] calldata claims,
-        Mandate calldata mandate
+        Mandate[] calldata mandate
     ) external lock {
         uint256 p = payerHigh ? 1 : 0;
         (bytes32 id, uint256 epoch) = _unlocking(c, k, p, s, mandate);
@@ -456,7 +469,7 @@ contract Channels is IChannels, Tokens, Verify {
         State calldata s,
         bytes32 preimage,
         uint32 n,
-        Mandate calldata mandate
+        Mandate[] calldata mandate
     ) external lock {
         uint256 p = payerHigh ? 1 : 0;
         (bytes32 id,) = _unlocking(c, k, p, s, mandate);
@@ -480,7 +493,7 @@ contract Channels is IChannels, Tokens, Verify {
         uint256[7] memory k,
         uint256 p,
         State calldata s,
-        Mandate calldata mandate
+        Mandate[] calldata mandate
     ) private view returns (bytes32 id, uint256 epoch) {
         id = _id(c);
         uint256 word = words[id];
@@ -491,7 +504,7 @@ contract Channels is IChannels, Tokens, Verify {
         if (closingHash[id] != _hash(k)) revert WrongClosing();
         epoch = uint24(word >> 192);
         if (uint256(_stateHash(id, epoch, _party(c, p), s)) != k[STATES + p]) revert WrongState();
-        if (mandate.deadline != 0) _name(k, p ^ 1, id, epoch, _party(c, p ^ 1), 0, mandate);
+        if (mandate.length != 0) _name(k, p ^ 1, id, epoch, _party(c, p ^ 1), 0, mandate[0]);
     }
 
     function _inTree(bytes32 node, uint256 index, bytes32[] calldata proof, bytes32 root)
@@ -575,8 +588,21 @@ contract Channels is IChannels, Tokens, Verify {
 
     // ---------------------------------------------------------------- pieces
 
-    function _id(Channel memory c) private pure returns (bytes32) {
-        return keccak256(abi.encode(c.token, c.low, c.high, c.terms));
+    /// @dev The four members lie in the calldata as abi.encode lays them out. One with dirty upper bits names a channel
+    /// that no deposit can open.
+    function _id(Channel calldata c) private pure returns (bytes32 id) {
+        assembly ("memory-safe") {
+            let data := mload(64)
+            calldatacopy(data, c, 128)
+            id := keccak256(data, 128)
+        }
+    }
+
+    /// @dev The same of a channel in memory, whose members are clean.
+    function _idOf(Channel memory c) private pure returns (bytes32 id) {
+        assembly ("memory-safe") {
+            id := keccak256(c, 128)
+        }
     }
 
     function _unpack(uint256 word)
@@ -626,14 +652,6 @@ contract Channels is IChannels, Tokens, Verify {
         return (lastExpiry > end ? lastExpiry : end) + _hold(c) / 4;
     }
 
-    /// @dev A message's locks keep the channel open, but not for longer than `LOCK_MAX`.
-    function _extend(uint256[7] memory k, uint256 lastExpiry, uint256 end) private pure {
-        lastExpiry = _min(lastExpiry, end + LOCK_MAX);
-        uint256 head = k[HEAD];
-        uint256 present = uint40(head >> LAST_EXPIRY);
-        if (lastExpiry > present) k[HEAD] = head + ((lastExpiry - present) << LAST_EXPIRY);
-    }
-
     function _challenged(Channel calldata c, uint256[7] memory k) private view returns (bytes32 id, uint256 word) {
         id = _id(c);
         word = words[id];
@@ -641,17 +659,27 @@ contract Channels is IChannels, Tokens, Verify {
         if (closingHash[id] != _hash(k)) revert WrongClosing();
     }
 
-    /// @dev Puts a message in place. Seq 0 stands for no message and must be empty.
-    function _place(uint256[7] memory k, uint256 p, bytes32 id, uint256 epoch, address payer, State calldata s)
-        private
-        pure
-    {
+    /// @dev Puts a message in place. Seq 0 stands for no message and must be empty. The message's locks keep the channel
+    /// open, but not for longer than `LOCK_MAX` after the challenge's `end`.
+    function _place(
+        uint256[7] memory k,
+        uint256 p,
+        bytes32 id,
+        uint256 epoch,
+        address payer,
+        State calldata s,
+        uint256 end
+    ) private pure {
         if (s.seq == 0) {
             uint256 content = s.paid | s.locked | s.lastExpiry | s.unit | s.max;
             if (content | uint256(s.root) | uint256(s.tip) != 0) revert WrongState();
         }
         k[SIDES + p] = s.seq | (uint256(s.paid) << OUT);
         k[STATES + p] = uint256(_stateHash(id, epoch, payer, s));
+        uint256 lastExpiry = _min(s.lastExpiry, end + LOCK_MAX);
+        uint256 head = k[HEAD];
+        uint256 present = uint40(head >> LAST_EXPIRY);
+        if (lastExpiry > present) k[HEAD] = head + ((lastExpiry - present) << LAST_EXPIRY);
     }
 
     /// @dev The eight members of a State lie in the calldata as EIP-712 hashes them, one word each.

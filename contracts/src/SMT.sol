@@ -29,10 +29,10 @@ contract SMT is ERC20, ERC20Permit, NoncesKeyed, ISMT {
     bytes32 private constant CANCEL =
         keccak256("Cancel(address from,uint256 nonce,uint256 fee,address agent,uint256 deadline)");
 
-    /// @dev The one allowance that exists only while `target` takes a deposit.
+    /// @dev The one allowance that exists only while `target` takes a deposit: target 160 | amount 96 (more than the
+    /// supply), and whose it is.
+    uint256 private transient pass;
     address private transient depositor;
-    address private transient target_;
-    uint256 private transient allowed;
 
     constructor(address holder) ERC20("SmartMesh Token", "SMT") ERC20Permit("SmartMesh Token") {
         _mint(holder, SUPPLY);
@@ -154,18 +154,24 @@ contract SMT is ERC20, ERC20Permit, NoncesKeyed, ISMT {
 
     /// @dev `target` must take exactly `value`; what it may take ends with this call.
     function _deposit(address from, address target, uint256 value, bytes calldata data) private {
-        if (depositor != address(0)) revert Reentered();
+        if (pass != 0) revert Reentered();
+        if (value > SUPPLY) revert DepositRefused();
+        pass = uint160(target) | (value << 160);
         depositor = from;
-        target_ = target;
-        allowed = value;
         bytes4 answer = IERC1363Spender(target).onApprovalReceived(from, value, data);
-        if (answer != IERC1363Spender.onApprovalReceived.selector || allowed != 0) revert DepositRefused();
-        depositor = address(0);
+        if (answer != IERC1363Spender.onApprovalReceived.selector || pass != uint160(target)) revert DepositRefused();
+        pass = 0;
     }
 
     function _spendAllowance(address owner, address spender, uint256 value) internal override {
-        if (owner == depositor && spender == target_ && value <= allowed) allowed -= value;
-        else super._spendAllowance(owner, spender, value);
+        uint256 open = pass;
+        if (address(uint160(open)) == spender && owner == depositor && value <= open >> 160) {
+            unchecked {
+                pass = open - (value << 160);
+            }
+        } else {
+            super._spendAllowance(owner, spender, value);
+        }
     }
 
     /// @dev Nothing can leave this contract's own address, so nothing may come to it.

@@ -29,7 +29,7 @@ contract GasTest is Base {
         openWith(100_000, 100_000);
         IChannels.State memory own = paid(7, 30_000);
         IChannels.State memory partner = paid(9, 20_000);
-        IChannels.Closing memory k = closing(false, false, own, partner);
+        uint256[7] memory k = closing(false, false, own, partner);
         IChannels.Signature memory s = signState(true, partner);
         vm.prank(low);
         ch.close(c, false, own, partner, s, none());
@@ -37,9 +37,10 @@ contract GasTest is Base {
         IChannels.State memory s2 = paid(3, 20_000);
         s2.root = keccak256("x");
         s = signState(false, s2);
+        uint256[7] memory k0 = closing(false, false, own, partner);
         setSide(k, false, s2);
         vm.prank(high);
-        ch.update(c, closing(false, false, own, partner), false, s2, s, none());
+        ch.update(c, k0, false, s2, s, none());
         note("update");
         vm.warp(START + 10 days);
         ch.settle(c, k);

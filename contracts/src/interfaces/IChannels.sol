@@ -33,7 +33,7 @@ interface IChannels {
         bytes32 vs;
     }
 
-    /// @notice A party's order to an agent or watchtower (typed struct `Mandate`). `deadline` = 0 means: no mandate.
+    /// @notice A party's order to an agent or watchtower (typed struct `Mandate`, in a close `Close`). Calls take none or one.
     struct Mandate {
         address agent;
         uint96 fee;
@@ -172,7 +172,7 @@ interface IChannels {
         State calldata own,
         State calldata partner,
         Signature calldata partnerSignature,
-        Mandate calldata mandate
+        Mandate[] calldata mandate
     ) external;
 
     function closeUnknown(
@@ -181,7 +181,7 @@ interface IChannels {
         State calldata own,
         State calldata partner,
         Signature calldata partnerSignature,
-        Mandate calldata mandate
+        Mandate[] calldata mandate
     ) external;
 
     function update(
@@ -190,7 +190,7 @@ interface IChannels {
         bool payerHigh,
         State calldata s,
         Signature calldata payerSignature,
-        Mandate calldata mandate
+        Mandate[] calldata mandate
     ) external;
 
     function forfeit(
@@ -198,7 +198,7 @@ interface IChannels {
         uint256[7] calldata k,
         State calldata s,
         Signature calldata closerSignature,
-        Mandate calldata mandate
+        Mandate[] calldata mandate
     ) external;
 
     function unlock(
@@ -207,7 +207,7 @@ interface IChannels {
         bool payerHigh,
         State calldata s,
         Claim[] calldata claims,
-        Mandate calldata mandate
+        Mandate[] calldata mandate
     ) external;
 
     function redeem(
@@ -217,7 +217,7 @@ interface IChannels {
         State calldata s,
         bytes32 preimage,
         uint32 n,
-        Mandate calldata mandate
+        Mandate[] calldata mandate
     ) external;
 
     function voidLeaf(

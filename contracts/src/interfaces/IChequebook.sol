@@ -39,6 +39,8 @@ interface IChequebook {
 
     event Funded(bytes32 indexed book, Book terms, uint256 funds, uint256 bond);
     event Cashed(bytes32 indexed book, address indexed beneficiary, uint256 amount, uint256 unpaid);
+    /// @notice A token refused a payout of a batch: what `Cashed` said is undone.
+    event Returned(bytes32 indexed book, address indexed beneficiary, uint256 amount);
     event Locked(bytes32 indexed book, address indexed beneficiary, uint256 locked, uint40 until);
     event LockReleased(bytes32 indexed book, address indexed beneficiary, uint256 amount);
     event Thawing(bytes32 indexed book, uint40 time);

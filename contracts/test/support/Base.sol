@@ -56,7 +56,7 @@ abstract contract Base {
 
     function empty() internal pure returns (IChannels.State memory s) {}
 
-    function none() internal pure returns (IChannels.Mandate memory m) {}
+    function none() internal pure returns (IChannels.Mandate[] memory m) {}
 
     function noSig() internal pure returns (IChannels.Signature memory s) {}
 
@@ -85,14 +85,14 @@ abstract contract Base {
 
     // ---------------------------------------------------------------- typed data
 
-    function domain(string memory name, address at) internal view returns (bytes32) {
+    function domain(string memory name, address verifier) internal view returns (bytes32) {
         return keccak256(
             abi.encode(
                 keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
                 keccak256(bytes(name)),
                 keccak256("1"),
                 block.chainid,
-                at
+                verifier
             )
         );
     }
@@ -188,7 +188,7 @@ abstract contract Base {
         address agent_,
         uint96 fee,
         uint40 deadline
-    ) internal view returns (IChannels.Mandate memory) {
+    ) internal view returns (IChannels.Mandate[] memory m) {
         bytes32 h = keccak256(
             abi.encode(
                 keccak256(
@@ -205,13 +205,14 @@ abstract contract Base {
                 deadline
             )
         );
-        return IChannels.Mandate(agent_, fee, deadline, sign(keyOf(closerHigh), h));
+        m = new IChannels.Mandate[](1);
+        m[0] = IChannels.Mandate(agent_, fee, deadline, sign(keyOf(closerHigh), h));
     }
 
     function mandate(bool partyHigh, bytes32 state, address agent_, uint96 fee, uint40 deadline)
         internal
         view
-        returns (IChannels.Mandate memory)
+        returns (IChannels.Mandate[] memory m)
     {
         bytes32 h = keccak256(
             abi.encode(
@@ -227,7 +228,8 @@ abstract contract Base {
                 deadline
             )
         );
-        return IChannels.Mandate(agent_, fee, deadline, sign(keyOf(partyHigh), h));
+        m = new IChannels.Mandate[](1);
+        m[0] = IChannels.Mandate(agent_, fee, deadline, sign(keyOf(partyHigh), h));
     }
 
     function releaseSig(bool payerHigh, bytes32 leaf) internal view returns (IChannels.Signature memory) {
@@ -250,36 +252,33 @@ abstract contract Base {
     function closing(bool closerHigh, bool unknown, IChannels.State memory own, IChannels.State memory partner)
         internal
         view
-        returns (IChannels.Closing memory k)
+        returns (uint256[7] memory k)
     {
-        k.flags = (closerHigh ? 1 : 0) + (unknown ? 2 : 0);
-        k.declared = own.seq;
+        k[0] = (closerHigh ? 1 : 0) + (unknown ? 2 : 0) + (uint256(own.seq) << 48);
         setSide(k, closerHigh, own);
         setSide(k, !closerHigh, partner);
-        k.lastExpiry = own.lastExpiry > partner.lastExpiry ? own.lastExpiry : partner.lastExpiry;
-        uint40 limit = uint40(block.timestamp + HOLD * (unknown ? 4 : 1) + 60 days);
-        if (k.lastExpiry > limit) k.lastExpiry = limit;
+        uint256 limit = block.timestamp + HOLD * (unknown ? 4 : 1) + 60 days;
+        uint256 last = own.lastExpiry > partner.lastExpiry ? own.lastExpiry : partner.lastExpiry;
+        k[0] += (last > limit ? limit : last) << 8;
     }
 
-    function setSide(IChannels.Closing memory k, bool payerHigh, IChannels.State memory s) internal view {
-        IChannels.Side memory side = payerHigh ? k.high : k.low;
-        side.seq = s.seq;
-        side.out = s.paid;
-        side.state = stateHash(payerHigh, s);
+    function setSide(uint256[7] memory k, bool payerHigh, IChannels.State memory s) internal view {
+        k[payerHigh ? 2 : 1] = s.seq + (uint256(s.paid) << 64);
+        k[payerHigh ? 4 : 3] = uint256(stateHash(payerHigh, s));
     }
 
-    function hashOf(IChannels.Closing memory k) internal pure returns (bytes32) {
-        return keccak256(bytes.concat(abi.encodePacked(k.flags, k.lastExpiry, k.declared), pack(k.low), pack(k.high)));
+    function setAgent(uint256[7] memory k, bool isHigh, address agent_, uint96 fee) internal pure {
+        k[isHigh ? 6 : 5] = uint160(agent_) + (uint256(fee) << 160);
     }
 
-    function pack(IChannels.Side memory s) internal pure returns (bytes memory) {
-        return abi.encodePacked(s.seq, s.out, s.ticks, s.done, s.state, s.agent, s.fee);
+    function hashOf(uint256[7] memory k) internal pure returns (bytes32) {
+        return keccak256(abi.encode(k));
     }
 
     /// @dev The closer sends the close itself; returns the record, which must be the stored one.
     function closeBy(bool closerHigh, IChannels.State memory own, IChannels.State memory partner)
         internal
-        returns (IChannels.Closing memory k)
+        returns (uint256[7] memory k)
     {
         IChannels.Signature memory s;
         if (partner.seq != 0) s = signState(!closerHigh, partner);
@@ -291,7 +290,7 @@ abstract contract Base {
 
     function closeUnknownBy(bool closerHigh, IChannels.State memory own, IChannels.State memory partner)
         internal
-        returns (IChannels.Closing memory k)
+        returns (uint256[7] memory k)
     {
         IChannels.Signature memory s;
         if (partner.seq != 0) s = signState(!closerHigh, partner);
