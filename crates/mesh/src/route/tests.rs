@@ -1,0 +1,1 @@
+//! Several instances joined over links with delay, under virtual time.
