@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {SMT} from "../../src/SMT.sol";
-import {Conditions} from "../../src/Conditions.sol";
-import {Channels} from "../../src/Channels.sol";
 import {IChannels} from "../../src/interfaces/IChannels.sol";
+import {IConditions} from "../../src/interfaces/IConditions.sol";
+import {ISMT} from "../../src/interfaces/ISMT.sol";
 import {Vm} from "./Vm.sol";
 
 /// @notice Keys, typed data written a second time by hand, and a channel between two parties.
@@ -19,9 +18,9 @@ abstract contract Base {
     uint256 internal constant HOLD = 7 days;
     uint256 internal constant START = 1_800_000_000;
 
-    SMT internal smt;
-    Conditions internal conditions;
-    Channels internal ch;
+    ISMT internal smt;
+    IConditions internal conditions;
+    IChannels internal ch;
     IChannels.Channel internal c;
     bytes32 internal id;
 
@@ -39,14 +38,24 @@ abstract contract Base {
         low = vm.addr(lowKey);
         high = vm.addr(highKey);
         user = vm.addr(USER_KEY);
-        smt = new SMT(address(this));
-        conditions = new Conditions();
-        ch = new Channels(address(conditions));
+        smt = ISMT(deploy("SMT", abi.encode(address(this))));
+        conditions = IConditions(deploy("Conditions", ""));
+        ch = IChannels(deploy("Channels", abi.encode(conditions)));
         for (uint256 i = 0; i < 4; i++) {
             smt.transfer([low, high, user, agent][i], 1_000_000);
         }
         smt.approve(address(ch), type(uint256).max);
         useToken(address(smt));
+    }
+
+    /// @dev The tests run on the committed artifacts, or on those in CONTRACTS_DIR (mutants).
+    function deploy(string memory name, bytes memory arguments) internal returns (address made) {
+        string memory path = string.concat(vm.envOr("CONTRACTS_DIR", string("artifacts")), "/", name, ".json");
+        bytes memory code = bytes.concat(vm.parseJsonBytes(vm.readFile(path), ".bytecode"), arguments);
+        assembly ("memory-safe") {
+            made := create(0, add(code, 32), mload(code))
+        }
+        require(made != address(0), name);
     }
 
     function useToken(address token) internal {

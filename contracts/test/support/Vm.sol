@@ -42,6 +42,8 @@ interface Vm {
     function toString(uint256 value) external pure returns (string memory);
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
     function envOr(string calldata name, bool value) external view returns (bool);
+    function envOr(string calldata name, string calldata value) external view returns (string memory);
+    function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
     function snapshotState() external returns (uint256);
     function revertToState(uint256 id) external returns (bool);
 }
