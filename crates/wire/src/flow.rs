@@ -103,6 +103,9 @@ pub enum Patch {
     /// They do not.
     #[n(1)]
     Open,
+    /// The link is back.
+    #[n(2)]
+    Whole,
 }
 
 /// Walks from the source to the destination and reserves a label at each hop.
@@ -119,7 +122,7 @@ pub struct SetUp {
     pub tag: [u8; 8],
     /// A finished search whose traces lead to the destination.
     #[cbor(n(3), with = "minicbor::bytes")]
-    pub search: Option<[u8; 16]>,
+    pub search: Option<[u8; 8]>,
     /// Hops that it may still go; starts at a random value so that relays don't learn the distance to the source.
     #[n(4)]
     pub hop_limit: u8,
@@ -440,7 +443,7 @@ mod tests {
 
     use super::*;
 
-    fn set_up(purpose: Purpose, label: u32, search: Option<[u8; 16]>, first: Vec<u8>) -> SetUp {
+    fn set_up(purpose: Purpose, label: u32, search: Option<[u8; 8]>, first: Vec<u8>) -> SetUp {
         SetUp {
             token: PathToken([7; 16]),
             purpose,
@@ -517,7 +520,7 @@ mod tests {
         #[test]
         fn set_ups_round_trip(
             label in LABEL_MIN..,
-            search in proptest::option::of(any::<[u8; 16]>()),
+            search in proptest::option::of(any::<[u8; 8]>()),
             first in proptest::collection::vec(any::<u8>(), 0..=HANDSHAKE_BYTES_MAX),
         ) {
             let message = FlowMessage::SetUp(set_up(Purpose::Flow, label, search, first));

@@ -1,0 +1,503 @@
+//! Building paths: set-ups that walk on, turn back and try again; confirmations; proofs; the end of a path.
+
+use smartmesh_crypto::sha256;
+use smartmesh_types::{Duration, Instant, Label, NeighbourId, Tag};
+use smartmesh_wire::flow::{Confirm, FlowMessage, PathToken, Purpose, Refusal, SetUp};
+
+use super::circuit::{Aim, Circuit, End, Health, Hop, Pending, Protection, Stray};
+use super::label::Action;
+use super::path::{Answer, Path, verify_knock};
+use super::{Flows, NextHops};
+
+/// Neighbours that one relay tries for one set-up: more would spend the source's tries in one corner.
+const TRIES_PER_NODE: usize = 4;
+/// How long a set-up may wait for its answer at a relay: 64 hops of 40 ms both ways, as over Bluetooth.
+pub(super) const PENDING_LIFETIME: Duration = Duration::from_secs(5);
+/// How long a next hop has to show that a set-up, and then the first packet, came to something.
+const JUDGE_AFTER: Duration = Duration::from_millis(1_000);
+
+impl Flows {
+    pub(super) fn handle_set_up(
+        &mut self,
+        from: NeighbourId,
+        set_up: SetUp,
+        routes: &dyn NextHops,
+        now: Instant,
+    ) {
+        let (token, tries) = (set_up.token, set_up.tries);
+        if let Err(reason) = self.take_set_up(from, set_up, routes, now) {
+            self.counters.set_ups_refused = self.counters.set_ups_refused.saturating_add(1);
+            let message = FlowMessage::Refuse {
+                token,
+                reason,
+                tries,
+            };
+            self.send_control(from, &message);
+        }
+    }
+
+    fn take_set_up(
+        &mut self,
+        from: NeighbourId,
+        set_up: SetUp,
+        routes: &dyn NextHops,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let neighbour = self.neighbours.get_mut(&from).ok_or(Refusal::Quota)?;
+        if !neighbour.incoming.take(now) {
+            self.counters.set_ups_over_budget = self.counters.set_ups_over_budget.saturating_add(1);
+            return Err(Refusal::Quota);
+        }
+        let token = set_up.token;
+        if self.circuits.contains_key(&token) {
+            return Err(Refusal::Loop);
+        }
+        let theirs = match set_up.purpose {
+            Purpose::Flow => Some(Label(set_up.label)),
+            Purpose::Bypass => None,
+        };
+        // A label that the neighbour uses twice would mix two paths up.
+        if theirs.is_some_and(|label| self.outward.contains_key(&(from, label))) {
+            return Err(Refusal::Unknown);
+        }
+        let end = match set_up.purpose {
+            Purpose::Bypass => self.announced.get(&token).map(|(of, _)| Action::Unwrap { from: *of }),
+            Purpose::Flow => None,
+        };
+        if let Some(action) = end {
+            return self.end_bypass(from, &set_up, action, now);
+        }
+        if routes.is_own(set_up.tag()) {
+            return match set_up.purpose {
+                Purpose::Flow => self.answer_set_up(from, &set_up, now),
+                Purpose::Bypass => Err(Refusal::Unknown),
+            };
+        }
+        if set_up.hop_limit == 0 {
+            return Err(Refusal::HopLimit);
+        }
+        let own = self
+            .allocate_label(from, token, Action::Hold, now)
+            .ok_or(Refusal::Quota)?;
+        let upstream = Hop {
+            neighbour: from,
+            own: Some(own),
+            theirs,
+        };
+        self.insert_circuit(End::Relay, Some(upstream), set_up, now);
+        self.advance(token, routes, now).map_err(|reason| {
+            self.remove_circuit(token, |_, _| false);
+            reason
+        })
+    }
+
+    /// Stores a path whose set-up is to be sent on.
+    pub(super) fn insert_circuit(
+        &mut self,
+        end: End,
+        upstream: Option<Hop>,
+        set_up: SetUp,
+        now: Instant,
+    ) {
+        let token = set_up.token;
+        if let Some((neighbour, label)) = upstream.and_then(|hop| Some((hop.neighbour, hop.theirs?)))
+        {
+            self.outward.insert((neighbour, label), token);
+        }
+        let circuit = Circuit {
+            purpose: set_up.purpose,
+            end,
+            upstream,
+            downstream: None,
+            proof: set_up.proof,
+            pending: Some(Box::new(Pending {
+                set_up,
+                tried: Vec::new(),
+            })),
+            born: now,
+            touched: now,
+            judge_at: None,
+        };
+        self.circuits.insert(token, circuit);
+        self.sweep_at = self.sweep_at.min(now + super::repair::SWEEP);
+    }
+
+    /// Sends a pending set-up to the next candidate.
+    pub(super) fn advance(
+        &mut self,
+        token: PathToken,
+        routes: &dyn NextHops,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let circuit = self.circuits.get_mut(&token).ok_or(Refusal::Unknown)?;
+        let from = circuit.upstream.map(|hop| hop.neighbour);
+        let end = circuit.end;
+        let old = circuit.downstream.take();
+        let pending = circuit.pending.clone().ok_or(Refusal::Unknown)?;
+        if let Some(hop) = old {
+            self.release_hop(&hop);
+        }
+        if pending.set_up.tries == 0 {
+            return Err(Refusal::Tries);
+        }
+        if pending.tried.len() >= TRIES_PER_NODE {
+            return Err(Refusal::NoRoute);
+        }
+        let mut exclude = pending.tried.clone();
+        if let End::BypassSource(protected) = end {
+            exclude.push(protected);
+        }
+        let aim = Aim {
+            from,
+            tag: pending.set_up.tag(),
+            search: pending.set_up.search,
+            nonce: pending.set_up.nonce,
+            explore: pending.set_up.explore,
+            exclude: &exclude,
+            stray: Stray::Allowed,
+        };
+        let next = self.candidates(&aim, routes, now).first().copied();
+        let next = next.ok_or(Refusal::NoRoute)?;
+        self.send_set_up(token, next, now)
+    }
+
+    /// Sends a pending set-up to this neighbour, with what this hop adds to it.
+    pub(super) fn send_set_up(
+        &mut self,
+        token: PathToken,
+        next: NeighbourId,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let circuit = self.circuits.get_mut(&token).ok_or(Refusal::Unknown)?;
+        let from = circuit.upstream.map(|hop| hop.neighbour);
+        let purpose = circuit.purpose;
+        let action = match circuit.end {
+            End::Source(path) => Action::Deliver { path },
+            End::Relay | End::Destination(_) | End::BypassSource(_) | End::BypassEnd => {
+                Action::Hold
+            }
+        };
+        let pending = circuit.pending.as_mut().ok_or(Refusal::Unknown)?;
+        pending.tried.push(next);
+        pending.set_up.tries = pending.set_up.tries.saturating_sub(1);
+        let mut set_up = pending.set_up.clone();
+        circuit.judge_at = Some(now + JUDGE_AFTER);
+        let neighbour = self.neighbours.get_mut(&next).ok_or(Refusal::NoRoute)?;
+        if let Some(from) = from
+            && !neighbour.outgoing.take(from, now)
+        {
+            self.counters.set_ups_over_budget = self.counters.set_ups_over_budget.saturating_add(1);
+            return Err(Refusal::Quota);
+        }
+        let payload_bytes = u32::try_from(neighbour.payload_bytes).unwrap_or(u32::MAX);
+        set_up.payload_bytes = set_up.payload_bytes.min(payload_bytes);
+        set_up.bits_per_second = set_up.bits_per_second.min(neighbour.bits_per_second);
+        set_up.hop_limit = set_up.hop_limit.saturating_sub(1);
+        if from.is_some() {
+            set_up.price = set_up.price.saturating_add(self.config.price);
+        }
+        let lifetime = u16::try_from(self.config.label_lifetime.as_secs()).unwrap_or(u16::MAX);
+        set_up.lifetime_secs = set_up.lifetime_secs.min(lifetime);
+        let own = match purpose {
+            Purpose::Flow => Some(
+                self.allocate_label(next, token, action, now)
+                    .ok_or(Refusal::Quota)?,
+            ),
+            Purpose::Bypass => None,
+        };
+        set_up.label = own.map_or(0, |label| label.0);
+        if let Some(circuit) = self.circuits.get_mut(&token) {
+            circuit.downstream = Some(Hop {
+                neighbour: next,
+                own,
+                theirs: None,
+            });
+        }
+        self.refresh_actions(token);
+        self.send_control(next, &FlowMessage::SetUp(set_up));
+        Ok(())
+    }
+
+    /// Ends a bypass here: what comes out of it counts as coming over the link that it stands for.
+    fn end_bypass(
+        &mut self,
+        from: NeighbourId,
+        set_up: &SetUp,
+        action: Action,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let own = self
+            .allocate_label(from, set_up.token, action, now)
+            .ok_or(Refusal::Quota)?;
+        let upstream = Hop {
+            neighbour: from,
+            own: Some(own),
+            theirs: None,
+        };
+        self.insert_circuit(End::BypassEnd, Some(upstream), set_up.clone(), now);
+        self.confirm_end(from, set_up, own, Vec::new());
+        Ok(())
+    }
+
+    /// Answers a set-up to this node, if its sender knows the address.
+    fn answer_set_up(
+        &mut self,
+        from: NeighbourId,
+        set_up: &SetUp,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        if !verify_knock(self.own.address, &set_up.token, &set_up.first) {
+            self.counters.knocks_refused = self.counters.knocks_refused.saturating_add(1);
+            return Err(Refusal::Unknown);
+        }
+        let own = self
+            .allocate_label(from, set_up.token, Action::Hold, now)
+            .ok_or(Refusal::Quota)?;
+        let answer = Path::respond(
+            &self.own,
+            set_up.token,
+            &set_up.first,
+            &set_up.proof,
+            &mut self.rng,
+            now,
+        );
+        let upstream = Hop {
+            neighbour: from,
+            own: Some(own),
+            theirs: Some(Label(set_up.label)),
+        };
+        let Ok(Answer { mut path, second }) = answer else {
+            self.release_hop(&upstream);
+            return Err(Refusal::Unknown);
+        };
+        path.payload_bytes = usize::try_from(set_up.payload_bytes).unwrap_or(usize::MAX);
+        path.bits_per_second = set_up.bits_per_second;
+        path.lifetime = Duration::from_secs(u64::from(set_up.lifetime_secs));
+        let id = self.insert_path(path).ok_or(Refusal::Quota)?;
+        self.labels.set_action(own, Action::Deliver { path: id });
+        self.insert_circuit(End::Destination(id), Some(upstream), set_up.clone(), now);
+        self.refresh_actions(set_up.token);
+        self.confirm_end(from, set_up, own, second);
+        self.protect_if_used(from, now);
+        Ok(())
+    }
+
+    fn confirm_end(&mut self, to: NeighbourId, set_up: &SetUp, own: Label, second: Vec<u8>) {
+        if let Some(circuit) = self.circuits.get_mut(&set_up.token) {
+            circuit.pending = None;
+        }
+        let confirm = Confirm {
+            token: set_up.token,
+            label: own.0,
+            hops: 0,
+            payload_bytes: set_up.payload_bytes,
+            bits_per_second: set_up.bits_per_second,
+            price: set_up.price,
+            lifetime_secs: set_up.lifetime_secs,
+            second,
+        };
+        self.send_control(to, &FlowMessage::Confirm(confirm));
+    }
+
+    pub(super) fn handle_confirm(&mut self, from: NeighbourId, mut confirm: Confirm, now: Instant) {
+        let token = confirm.token;
+        let label = Label(confirm.label);
+        let expected = self.circuits.get(&token).is_some_and(|circuit| {
+            circuit.pending.is_some()
+                && circuit.downstream.is_some_and(|hop| hop.neighbour == from)
+        });
+        if !expected || self.outward.contains_key(&(from, label)) {
+            self.count_stray();
+            if !self.circuits.contains_key(&token) {
+                self.send_control(from, &FlowMessage::Teardown { token });
+            }
+            return;
+        }
+        self.outward.insert((from, label), token);
+        let Some(circuit) = self.circuits.get_mut(&token) else {
+            return;
+        };
+        circuit.pending = None;
+        circuit.touched = now;
+        circuit.judge_at = Some(now + JUDGE_AFTER);
+        if let Some(hop) = circuit.downstream.as_mut() {
+            hop.theirs = Some(label);
+        }
+        let (end, upstream) = (circuit.end, circuit.upstream);
+        confirm.hops = confirm.hops.saturating_add(1);
+        self.refresh_actions(token);
+        match (end, upstream) {
+            (End::Relay, Some(hop)) => {
+                let lifetime =
+                    u16::try_from(self.config.label_lifetime.as_secs()).unwrap_or(u16::MAX);
+                confirm.lifetime_secs = confirm.lifetime_secs.min(lifetime);
+                confirm.label = hop.own.map_or(0, |own| own.0);
+                let purpose = self.circuits.get(&token).map(|circuit| circuit.purpose);
+                self.send_control(hop.neighbour, &FlowMessage::Confirm(confirm));
+                if purpose == Some(Purpose::Flow) {
+                    self.protect_if_used(from, now);
+                    self.protect_if_used(hop.neighbour, now);
+                }
+            }
+            (End::Source(path), _) => {
+                self.protect_if_used(from, now);
+                self.confirm_path(path, from, &confirm, now);
+            }
+            (End::BypassSource(neighbour), _) => {
+                self.finish_protection(neighbour, token, from, label, now);
+            }
+            (End::Relay | End::Destination(_) | End::BypassEnd, _) => {}
+        }
+    }
+
+    pub(super) fn handle_refuse(
+        &mut self,
+        from: NeighbourId,
+        token: PathToken,
+        tries: u8,
+        routes: &dyn NextHops,
+        now: Instant,
+    ) {
+        let Some(circuit) = self.circuits.get_mut(&token) else {
+            return self.count_stray();
+        };
+        let from_downstream = circuit.downstream.is_some_and(|hop| hop.neighbour == from);
+        let Some(pending) = circuit.pending.as_mut().filter(|_| from_downstream) else {
+            return self.count_stray();
+        };
+        pending.set_up.tries = pending.set_up.tries.min(tries);
+        circuit.judge_at = None;
+        self.turn_back(token, routes, now);
+    }
+
+    /// The next hop of a pending set-up does not lead on: tries another, or turns back.
+    pub(super) fn turn_back(&mut self, token: PathToken, routes: &dyn NextHops, now: Instant) {
+        let Some(circuit) = self.circuits.get(&token) else {
+            return;
+        };
+        if let End::Source(path) = circuit.end {
+            self.fail_attempt(path, now);
+            return;
+        }
+        let Err(reason) = self.advance(token, routes, now) else {
+            return;
+        };
+        let Some(circuit) = self.remove_circuit(token, |_, _| false) else {
+            return;
+        };
+        if let (Some(hop), Some(pending)) = (circuit.upstream, circuit.pending) {
+            let message = FlowMessage::Refuse {
+                token,
+                reason,
+                tries: pending.set_up.tries,
+            };
+            self.send_control(hop.neighbour, &message);
+        }
+    }
+
+    /// The destination has shown that the first packet arrived: a success of the next hop, passed on.
+    pub(super) fn handle_proven(
+        &mut self,
+        from: NeighbourId,
+        token: PathToken,
+        secret: [u8; 32],
+        now: Instant,
+    ) {
+        let Some(circuit) = self.circuits.get_mut(&token) else {
+            return self.count_stray();
+        };
+        let from_downstream = circuit.downstream.is_some_and(|hop| hop.neighbour == from);
+        if !from_downstream || sha256(&[&secret]) != circuit.proof {
+            return self.count_stray();
+        }
+        circuit.judge_at = None;
+        let (end, upstream) = (circuit.end, circuit.upstream.map(|hop| hop.neighbour));
+        self.scores.record_success(upstream, from, now);
+        if let Some(upstream) = upstream {
+            self.send_control(upstream, &FlowMessage::Proven { token, secret });
+        }
+        if let End::Source(path) = end {
+            self.prove_path(path, &secret, now);
+        }
+    }
+
+    pub(super) fn handle_teardown(&mut self, from: NeighbourId, token: PathToken, now: Instant) {
+        let part = self
+            .circuits
+            .get(&token)
+            .is_some_and(|circuit| circuit.hop_of(from).is_some());
+        if !part {
+            self.announced.remove(&token);
+            return;
+        }
+        let removed = self.remove_circuit(token, |_, hop| hop.neighbour != from);
+        match removed.map(|circuit| circuit.end) {
+            Some(End::Source(path) | End::Destination(path)) => self.lose_path(path, now),
+            Some(End::Relay | End::BypassSource(_) | End::BypassEnd) | None => {}
+        }
+    }
+
+    pub(super) fn count_stray(&mut self) {
+        self.counters.stray = self.counters.stray.saturating_add(1);
+    }
+
+    /// Judges next hops whose time is up: a set-up without any answer, or a first packet that did not arrive.
+    pub(super) fn judge(&mut self, token: PathToken, now: Instant) {
+        let Some(circuit) = self.circuits.get_mut(&token) else {
+            return;
+        };
+        if circuit.judge_at.is_none_or(|at| now < at) {
+            return;
+        }
+        circuit.judge_at = None;
+        let (Some(downstream), born) = (circuit.downstream, circuit.born) else {
+            return;
+        };
+        let upstream = circuit.upstream;
+        // A next hop that got no packet can't be blamed for not delivering one.
+        let sent = circuit.pending.is_some()
+            || circuit.purpose == Purpose::Flow
+                && upstream
+                    .and_then(|hop| self.labels.last_used(hop.own?))
+                    .is_some_and(|used| used > born);
+        if sent && let Some(upstream) = upstream {
+            self.scores
+                .record_failure(Some(upstream.neighbour), downstream.neighbour, now);
+        }
+    }
+
+    /// A bypass for the link to a neighbour that has come into use.
+    pub(super) fn protect_if_used(&mut self, neighbour: NeighbourId, now: Instant) {
+        let due = self.neighbours.get(&neighbour).is_some_and(|one| {
+            one.health == Health::Well
+                && matches!(one.protection, Protection::None { retry_at } if retry_at <= now)
+        });
+        // With one neighbour there is no other way.
+        if due && self.neighbours.len() > 1 {
+            let token = PathToken(self.rng.bytes());
+            self.set_protection(neighbour, Protection::Asked { token, at: now });
+            self.send_control(neighbour, &FlowMessage::Protect { token });
+        }
+    }
+
+    /// The set-up of a bypass to this neighbour.
+    pub(super) fn bypass_set_up(&mut self, token: PathToken, tag: Tag) -> SetUp {
+        SetUp {
+            token,
+            purpose: Purpose::Bypass,
+            tag: tag.0,
+            search: None,
+            hop_limit: super::repair::BYPASS_HOPS,
+            tries: super::conversation::TRIES,
+            nonce: self.rng.u32(),
+            explore: 0,
+            label: 0,
+            payload_bytes: u32::MAX,
+            bits_per_second: u64::MAX,
+            price: 0,
+            lifetime_secs: u16::MAX,
+            proof: [0; 32],
+            first: Vec::new(),
+        }
+    }
+}
