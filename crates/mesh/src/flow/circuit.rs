@@ -54,6 +54,8 @@ pub(super) struct Circuit {
     pub(super) touched: Instant,
     /// Until when the next hop has to show success; `None` when it has been judged.
     pub(super) judge_at: Option<Instant>,
+    /// When a broken bypass is removed.
+    pub(super) doomed_at: Option<Instant>,
 }
 
 impl Circuit {
@@ -162,10 +164,9 @@ impl Flows {
         let mut known = BTreeSet::new();
         let mut worst = STRAY_METRIC;
         let found = aim.search.and_then(|token| routes.search_hop(token));
-        for neighbour in found {
-            if known.insert(neighbour) {
-                costs.push((1, neighbour));
-            }
+        if let Some(neighbour) = found {
+            known.insert(neighbour);
+            costs.push((1, neighbour));
         }
         for hop in routes.next_hops(aim.tag) {
             let metric = u64::from(hop.metric).max(1);

@@ -592,12 +592,22 @@ impl Flows {
             return;
         };
         path.retire_at = Some(retire_at);
-        path.stall_at = None;
-        let unproven = std::mem::take(&mut path.unproven);
-        for packet in unproven {
-            self.take_back(old, packet, now);
+        // A path that is only young may yet deliver: its stall timer decides.
+        if path.probes > 0 || path.patch == Patch::Open || path.way == Way::None {
+            self.resend_unproven(old, now);
         }
         self.wake_at(retire_at);
+    }
+
+    /// Sends what a path has not shown to deliver over the active one.
+    pub(super) fn resend_unproven(&mut self, id: PathId, now: Instant) {
+        let Some(path) = self.path_mut(id) else {
+            return;
+        };
+        path.stall_at = None;
+        for packet in std::mem::take(&mut path.unproven) {
+            self.take_back(id, packet, now);
+        }
     }
 
     /// The other side's program has started anew: a new flow takes the place of the old one.

@@ -522,6 +522,9 @@ impl Flows {
         let third = !path.proven && path.side == Side::Initiator;
         let newly = probes > PROBES_BEFORE_STALL && !path.stalled;
         path.stalled |= newly;
+        if path.retire_at.is_some() {
+            return self.resend_unproven(id, now);
+        }
         if probes > PROBES_MAX {
             path.stall_at = None;
             return self.abandon(id, now);

@@ -27,6 +27,8 @@ const PROTECT_ANSWER: Duration = Duration::from_secs(2);
 const REFRESHES: u32 = 3;
 /// How long a patched path may last: its source has built another by then.
 const PATCH_LIFETIME: Duration = Duration::from_secs(30);
+/// How long a broken bypass is kept for the packets that come back along it.
+const DOOMED_LIFETIME: Duration = Duration::from_secs(2);
 /// Announcements remembered for one neighbour; it needs one at a time.
 const ANNOUNCED_PER_NEIGHBOUR: usize = 4;
 
@@ -152,19 +154,20 @@ impl Flows {
             self.report_patch(token, at, now);
         }
         if !well {
-            let lost: Vec<PathToken> = self
+            let lost: Vec<(NeighbourId, PathToken)> = self
                 .neighbours
-                .values()
-                .filter_map(|other| match other.protection {
-                    Protection::Ready { token, to, .. } if to == neighbour => Some(token),
+                .iter()
+                .filter_map(|(id, other)| match other.protection {
+                    Protection::Ready { token, to, .. } if to == neighbour => Some((*id, token)),
                     Protection::Ready { .. }
                     | Protection::None { .. }
                     | Protection::Asked { .. }
                     | Protection::Building { .. } => None,
                 })
                 .collect();
-            for token in lost {
-                self.remove_circuit(token, |_, _| true);
+            for (id, token) in lost {
+                self.doom(token, now);
+                self.lose_protection(id, token);
             }
         }
     }
@@ -183,6 +186,10 @@ impl Flows {
         let end = circuit.end;
         let opposite = circuit.opposite(neighbour).copied();
         let patch = self.patch_of(circuit, neighbour);
+        let well = self
+            .neighbours
+            .get(&neighbour)
+            .is_some_and(|known| known.health == Health::Well);
         match (end, circuit.purpose) {
             (End::Source(path) | End::Destination(path), _) => self.patch_path(path, patch, now),
             (End::Relay, Purpose::Flow) => {
@@ -190,10 +197,17 @@ impl Flows {
                     self.send_control(other.neighbour, &FlowMessage::Broken { token, patch });
                 }
             }
-            // A bypass is not repaired: its owner is told and builds another.
-            (End::Relay, Purpose::Bypass) if patch != Patch::Whole => {
-                self.remove_circuit(token, |_, other| other.neighbour != hop.neighbour);
-            }
+            // A bypass is not repaired: its owner is told, gets back what is on its way, and builds another.
+            (End::Relay, Purpose::Bypass) if !well => match opposite {
+                Some(other) if other.theirs.is_none() => {
+                    let patch = Patch::Open;
+                    self.send_control(other.neighbour, &FlowMessage::Broken { token, patch });
+                    self.doom(token, now);
+                }
+                Some(_) | None => {
+                    self.remove_circuit(token, |_, other| other.neighbour != hop.neighbour);
+                }
+            },
             (End::Relay, Purpose::Bypass) | (End::BypassSource(_) | End::BypassEnd, _) => {}
         }
     }
@@ -229,7 +243,19 @@ impl Flows {
                     self.send_control(other.neighbour, &FlowMessage::Broken { token, patch });
                 }
             }
-            End::BypassSource(_) | End::BypassEnd => {}
+            End::BypassSource(neighbour) => {
+                self.doom(token, now);
+                self.lose_protection(neighbour, token);
+                self.apply_health(neighbour, now);
+            }
+            End::BypassEnd => {}
+        }
+    }
+
+    /// A broken bypass is kept for as long as packets may still come back along it.
+    fn doom(&mut self, token: PathToken, now: Instant) {
+        if let Some(circuit) = self.circuits.get_mut(&token) {
+            circuit.doomed_at.get_or_insert(now + DOOMED_LIFETIME);
         }
     }
 
@@ -397,7 +423,8 @@ impl Flows {
             End::Source(path) | End::Destination(path) => {
                 return self.take_back(path, packet, now);
             }
-            End::Relay if circuit.purpose == Purpose::Flow => {
+            End::BypassSource(protected) => return self.resend_unwrapped(protected, &packet, now),
+            End::Relay => {
                 let opposite = circuit.opposite(neighbour).map(|hop| hop.neighbour);
                 let to = opposite.filter(|to| self.can_tell(*to));
                 if let Some(to) = to
@@ -407,7 +434,7 @@ impl Flows {
                     return self.send_control(to, &FlowMessage::Returned { token, packet });
                 }
             }
-            End::Relay | End::BypassSource(_) | End::BypassEnd => {}
+            End::BypassEnd => {}
         }
         self.counters.broken_path = self.counters.broken_path.saturating_add(1);
     }
@@ -450,7 +477,8 @@ impl Flows {
             };
             let over_dead_link = circuit.hops().any(|hop| !self.can_tell(hop.neighbour))
                 && now.since(circuit.born.max(circuit.touched)) > PATCH_LIFETIME;
-            if now.since(idle_since) <= lifetime && !over_dead_link {
+            let doomed = circuit.doomed_at.is_some_and(|at| at <= now);
+            if now.since(idle_since) <= lifetime && !over_dead_link && !doomed {
                 continue;
             }
             let removed = self.remove_circuit(token, |_, _| true);

@@ -117,6 +117,7 @@ impl Flows {
             born: now,
             touched: now,
             judge_at: None,
+            doomed_at: None,
         };
         self.circuits.insert(token, circuit);
         self.sweep_at = self.sweep_at.min(now + super::repair::SWEEP);
