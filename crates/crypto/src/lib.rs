@@ -10,6 +10,7 @@ mod handshake;
 mod hash;
 mod identity;
 mod rng;
+mod tls;
 
 pub use aead::{AeadError, CipherSuite, OpeningKey, SealingKey, TAG_BYTES};
 pub use handshake::{Finished, Handshake, HandshakeError, KeyPair, Pattern};
@@ -18,3 +19,4 @@ pub use identity::{
     Identity, SIGNATURE_BYTES, SignatureError, address_of, destination_tag, verify_signature,
 };
 pub use rng::{Rng, Seed};
+pub use tls::{TLS_PROTOCOL, TlsIdentity};
