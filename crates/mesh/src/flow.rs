@@ -21,7 +21,7 @@
 //!
 //! Read [`Flows`] and [`Forward`] first. It refuses to know how routes are found ([`NextHops`]) or how links work.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use smartmesh_crypto::{Identity, Rng, Seed};
 use smartmesh_types::{Address, Duration, FlowId, Instant, Label, NeighbourId, NodeKey, Now, Tag};
@@ -489,6 +489,8 @@ pub struct Flows {
     /// Bypasses that a neighbour has announced: who, and when.
     announced: BTreeMap<PathToken, (NeighbourId, Instant)>,
     scores: Scores,
+    /// When which path's next hop is judged.
+    judgements: BTreeSet<(Instant, PathToken)>,
     paths: Vec<Option<Box<Path>>>,
     conversations: BTreeMap<FlowId, Conversation>,
     by_peer: BTreeMap<Address, FlowId>,
@@ -516,6 +518,7 @@ impl Flows {
             neighbours: BTreeMap::new(),
             announced: BTreeMap::new(),
             scores: Scores::default(),
+            judgements: BTreeSet::new(),
             paths: Vec::new(),
             conversations: BTreeMap::new(),
             by_peer: BTreeMap::new(),
@@ -596,6 +599,8 @@ impl Flows {
             FlowMessage::Protected { token, tag } => {
                 self.handle_protected(from, token, tag, routes, now);
             }
+            FlowMessage::Swallowed { token } => self.handle_swallowed(from, token, now),
+            FlowMessage::Trying { token } => self.handle_trying(from, token, now),
         }
     }
 

@@ -277,6 +277,20 @@ pub enum FlowMessage {
         #[cbor(n(1), with = "minicbor::bytes")]
         tag: [u8; 8],
     },
+    /// Says that the first packet was sent on and never shown to arrive: the hop before need not blame this one.
+    #[n(10)]
+    Swallowed {
+        /// Names the attempt.
+        #[n(0)]
+        token: PathToken,
+    },
+    /// Says that a set-up is being tried over another neighbour: the hop before may wait on.
+    #[n(11)]
+    Trying {
+        /// Names the attempt.
+        #[n(0)]
+        token: PathToken,
+    },
 }
 
 /// Why bytes are no message of this family.
@@ -341,7 +355,9 @@ impl FlowMessage {
             | Self::Broken { .. }
             | Self::Refresh { .. }
             | Self::Protect { .. }
-            | Self::Protected { .. } => Ok(()),
+            | Self::Protected { .. }
+            | Self::Swallowed { .. }
+            | Self::Trying { .. } => Ok(()),
         }
     }
 }
@@ -553,6 +569,8 @@ mod tests {
                 FlowMessage::Refresh { token },
                 FlowMessage::Protect { token },
                 FlowMessage::Protected { token, tag },
+                FlowMessage::Swallowed { token },
+                FlowMessage::Trying { token },
             ] {
                 prop_assert_eq!(FlowMessage::decode(&message.encode()), Ok(message));
             }

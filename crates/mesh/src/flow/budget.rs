@@ -119,54 +119,49 @@ struct Score {
     at: Instant,
 }
 
-/// Failures of next hops, kept apart by who asked for the path, so that nobody can talk a good neighbour down for others.
+/// How sure it is that a next hop is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// It took something and neither delivered it nor said who failed it.
+    Full,
+    /// It says that somebody behind it failed; that may be a lie.
+    Shared,
+}
+
+/// Failures of next hops.
+///
+/// A neighbour that asks for paths which its accomplices then let fail does not harm the relays between them: each of
+/// them reports the failure back, and the full blame stays with the accomplice.
 #[derive(Debug, Default)]
 pub(super) struct Scores {
-    scores: BTreeMap<(Option<NeighbourId>, NeighbourId), Score>,
+    scores: BTreeMap<NeighbourId, Score>,
 }
 
 impl Scores {
-    /// A path through `to` that `from` asked for (`None`: this node itself) came to nothing.
-    pub(super) fn record_failure(
-        &mut self,
-        from: Option<NeighbourId>,
-        to: NeighbourId,
-        now: Instant,
-    ) {
-        let failures = self.failures(from, to, now).saturating_add(UNIT);
-        self.scores.insert(
-            (from, to),
-            Score {
-                failures: failures.min(FAILURES_MAX),
-                at: now,
-            },
-        );
+    /// A path through `to` came to nothing.
+    pub(super) fn record_failure(&mut self, to: NeighbourId, blame: Blame, now: Instant) {
+        let weight = match blame {
+            Blame::Full => UNIT,
+            Blame::Shared => UNIT / 8,
+        };
+        let failures = self.failures(to, now).saturating_add(weight);
+        let failures = failures.min(FAILURES_MAX);
+        self.scores.insert(to, Score { failures, at: now });
     }
 
     /// A packet was shown to arrive through `to`.
-    pub(super) fn record_success(
-        &mut self,
-        from: Option<NeighbourId>,
-        to: NeighbourId,
-        now: Instant,
-    ) {
-        let failures = self.failures(from, to, now) / 4;
+    pub(super) fn record_success(&mut self, to: NeighbourId, now: Instant) {
+        let failures = self.failures(to, now) / 4;
         if failures < UNIT / 8 {
-            self.scores.remove(&(from, to));
+            self.scores.remove(&to);
         } else {
-            self.scores
-                .insert((from, to), Score { failures, at: now });
+            self.scores.insert(to, Score { failures, at: now });
         }
     }
 
     /// Decayed failures in thousandths.
-    pub(super) fn failures(
-        &self,
-        from: Option<NeighbourId>,
-        to: NeighbourId,
-        now: Instant,
-    ) -> u64 {
-        let Some(score) = self.scores.get(&(from, to)) else {
+    pub(super) fn failures(&self, to: NeighbourId, now: Instant) -> u64 {
+        let Some(score) = self.scores.get(&to) else {
             return 0;
         };
         let halvings = now.since(score.at).as_secs() / HALF_LIFE.as_secs();
@@ -178,8 +173,7 @@ impl Scores {
 
     /// Forgets a neighbour that is gone.
     pub(super) fn forget(&mut self, neighbour: NeighbourId) {
-        self.scores
-            .retain(|(from, to), _| *from != Some(neighbour) && *to != neighbour);
+        self.scores.remove(&neighbour);
     }
 }
 
@@ -209,14 +203,15 @@ mod tests {
     fn failures_fade_and_a_success_clears_most() {
         let (mut scores, to) = (Scores::default(), NeighbourId(1));
         for _ in 0..4 {
-            scores.record_failure(None, to, Instant::ZERO);
+            scores.record_failure(to, Blame::Full, Instant::ZERO);
         }
-        assert_eq!(scores.failures(None, to, Instant::ZERO), 4_000);
-        assert_eq!(scores.failures(None, to, Instant::from_millis(40_000)), 1_000);
-        assert_eq!(scores.failures(Some(to), to, Instant::ZERO), 0);
-        scores.record_success(None, to, Instant::ZERO);
-        assert_eq!(scores.failures(None, to, Instant::ZERO), 1_000);
+        assert_eq!(scores.failures(to, Instant::ZERO), 4_000);
+        assert_eq!(scores.failures(to, Instant::from_millis(40_000)), 1_000);
+        scores.record_success(to, Instant::ZERO);
+        assert_eq!(scores.failures(to, Instant::ZERO), 1_000);
+        scores.record_failure(to, Blame::Shared, Instant::ZERO);
+        assert_eq!(scores.failures(to, Instant::ZERO), 1_125);
         scores.forget(to);
-        assert_eq!(scores.failures(None, to, Instant::ZERO), 0);
+        assert_eq!(scores.failures(to, Instant::ZERO), 0);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use smartmesh_types::{Instant, Label, NeighbourId, Tag};
+use smartmesh_types::{Duration, Instant, Label, NeighbourId, Tag};
 use smartmesh_wire::flow::{FlowMessage, PathToken, Purpose, SetUp};
 
 use super::budget::{Bucket, SharedBucket};
@@ -52,8 +52,16 @@ pub(super) struct Circuit {
     pub(super) born: Instant,
     /// Last time something other than a packet used it.
     pub(super) touched: Instant,
-    /// Until when the next hop has to show success; `None` when it has been judged.
+    /// Until when the next hop has to show success; `None` when nothing is awaited.
     pub(super) judge_at: Option<Instant>,
+    /// How long it has for an answer.
+    pub(super) patience: Duration,
+    /// Times that the next hop may still ask for more.
+    pub(super) extensions: u8,
+    /// When the first packet of the way out passed.
+    pub(super) first_packet: Option<Instant>,
+    /// When the set-up was last sent on.
+    pub(super) sent_at: Instant,
     /// When a broken bypass is removed.
     pub(super) doomed_at: Option<Instant>,
 }
@@ -148,6 +156,8 @@ pub(super) enum Stray {
     Refused,
 }
 
+/// A next hop that failed once costs this much more: enough that a detour of two hops is preferred on short paths.
+const FAILURE_COST: u64 = 4;
 /// Metric in microseconds of a neighbour that routing says nothing about, at least.
 const STRAY_METRIC: u64 = 20_000;
 
@@ -189,7 +199,7 @@ impl Flows {
                     .is_some_and(|neighbour| neighbour.health == Health::Well)
         });
         for (cost, id) in &mut costs {
-            let failures = self.scores.failures(aim.from, *id, now);
+            let failures = self.scores.failures(*id, now).saturating_mul(FAILURE_COST);
             let noise = u64::from(aim.explore.min(7))
                 .saturating_mul(u64::from(mix(aim.nonce, id.0) & 0xff));
             *cost = cost
@@ -298,12 +308,16 @@ impl Flows {
         let Some(circuit) = self.circuits.get(&token) else {
             return;
         };
+        let circuit = circuit.clone();
         let (purpose, end) = (circuit.purpose, circuit.end);
         let (upstream, downstream) = (circuit.upstream, circuit.downstream);
         let outward = downstream.map_or(Way::None, |hop| self.way_over(purpose, &hop));
         let back = upstream.map_or(Way::None, |hop| self.way_over(purpose, &hop));
         match end {
             End::Relay => {
+                // The first packet takes the slow path, where its time is noted.
+                let seen = circuit.first_packet.is_some() || purpose == Purpose::Bypass;
+                let outward = if seen { outward } else { Way::None };
                 if let Some(label) = upstream.and_then(|hop| hop.own) {
                     self.labels.set_action(label, action_of(outward));
                 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use smartmesh_types::{Address, Duration, FlowId, Instant, NeighbourId, NodeKey, Tag};
 use smartmesh_wire::flow::{Confirm, FlowMessage, Patch, PathToken, Purpose, SetUp};
 
+use super::budget::Blame;
 use super::circuit::{Aim, End, Stray};
 use super::path::{Path, Side, Way};
 use super::{
@@ -204,7 +205,7 @@ impl Flows {
         }
     }
 
-    fn hasten(&mut self, id: FlowId, now: Instant) {
+    pub(super) fn hasten(&mut self, id: FlowId, now: Instant) {
         if let Some(seek) = self
             .conversations
             .get_mut(&id)
@@ -454,7 +455,7 @@ impl Flows {
             .is_err()
         {
             self.counters.forged = self.counters.forged.saturating_add(1);
-            self.scores.record_failure(None, first_hop, now);
+            self.scores.record_failure(first_hop, Blame::Full, now);
             return self.fail_attempt(id, now);
         }
         path.payload_bytes = usize::try_from(confirm.payload_bytes)

@@ -3,6 +3,7 @@
 use smartmesh_types::{Duration, FlowId, Instant, Label, NeighbourId, Now};
 use smartmesh_wire::flow::{INNER_LABEL_BYTES, PacketForm, Patch, split_inner_label};
 
+use super::budget::Blame;
 use super::circuit::End;
 use super::conversation::{DORMANT_MAX, patience};
 use super::path::{PACKET_OVERHEAD_BYTES, Path, Side, Verdict, Way};
@@ -222,7 +223,23 @@ impl Flows {
             (circuit.end == End::Relay).then_some((token, circuit.opposite(source)?.neighbour))
         });
         match beyond {
-            Some((token, dead)) => self.give_back(token, dead, packet, now),
+            Some((token, next)) => {
+                let fresh = self.circuits.get(&token).is_some_and(|circuit| {
+                    circuit.pending.is_none()
+                        && circuit.first_packet.is_none()
+                        && circuit.downstream.is_some_and(|hop| hop.neighbour == next)
+                });
+                if fresh {
+                    self.note_first_packet(token, now);
+                }
+                let way = self.circuits.get(&token).and_then(|circuit| {
+                    Some(self.way_over(circuit.purpose, circuit.hop_of(next)?))
+                });
+                match way {
+                    Some(Way::None) | None => self.give_back(token, next, packet, now),
+                    Some(way) => self.send_way(way, packet),
+                }
+            }
             None => self.counters.broken_path = self.counters.broken_path.saturating_add(1),
         }
     }
@@ -423,7 +440,7 @@ impl Flows {
             .filter(|circuit| matches!(circuit.end, End::Source(_)))
             .and_then(|circuit| circuit.downstream);
         if let Some(hop) = hop {
-            self.scores.record_failure(None, hop.neighbour, now);
+            self.scores.record_failure(hop.neighbour, Blame::Full, now);
         }
     }
 
@@ -439,6 +456,7 @@ impl Flows {
                 break;
             }
             self.wake = Instant::NEVER;
+            self.judge(routes, now);
             let due: Vec<FlowId> = self
                 .conversations
                 .values()
@@ -512,7 +530,7 @@ impl Flows {
             return;
         }
         path.probes = path.probes.saturating_add(1);
-        let (probes, flow, token) = (path.probes, path.flow, path.token);
+        let probes = path.probes;
         let pause = if probes <= PROBES_BEFORE_STALL {
             Duration::from_millis(80) + (path.rtt * 2).min(Duration::from_secs(1))
         } else {
@@ -530,24 +548,45 @@ impl Flows {
             return self.abandon(id, now);
         }
         path.note_ping(now);
-        let side = path.side;
         if third {
             self.send_third(id, now);
         }
         self.send_own(id, KIND_PING, &[], now);
         if newly {
-            self.counters.stalls = self.counters.stalls.saturating_add(1);
-            self.blame_first_hop(token, now);
-            let active = flow
-                .and_then(|flow| self.conversations.get(&flow))
-                .and_then(|one| one.active);
-            if let Some(flow) = flow.filter(|_| active == Some(id)) {
-                let delay = match side {
-                    Side::Initiator => Duration::ZERO,
-                    Side::Responder => Duration::from_millis(100),
-                };
-                self.begin_seek(flow, delay, u32::MAX, now);
-            }
+            self.note_stall(id, now);
+        }
+    }
+
+    /// A path that does not deliver: another one is looked for.
+    fn note_stall(&mut self, id: PathId, now: Instant) {
+        let Some(path) = self.path(id) else { return };
+        let (token, flow, side) = (path.token, path.flow, path.side);
+        self.counters.stalls = self.counters.stalls.saturating_add(1);
+        self.blame_first_hop(token, now);
+        let active = flow
+            .and_then(|flow| self.conversations.get(&flow))
+            .and_then(|one| one.active);
+        if let Some(flow) = flow.filter(|_| active == Some(id)) {
+            let delay = match side {
+                Side::Initiator => Duration::ZERO,
+                Side::Responder => Duration::from_millis(100),
+            };
+            self.begin_seek(flow, delay, u32::MAX, now);
+        }
+    }
+
+    /// A relay says that this path's first packet got lost behind it.
+    pub(super) fn doubt_path(&mut self, id: PathId, now: Instant) {
+        let Some(path) = self.path_mut(id).filter(|path| !path.proven) else {
+            return;
+        };
+        path.stalled = true;
+        path.probes = path.probes.max(1);
+        let flow = path.flow;
+        self.counters.stalls = self.counters.stalls.saturating_add(1);
+        if let Some(flow) = flow {
+            self.begin_seek(flow, Duration::ZERO, u32::MAX, now);
+            self.hasten(flow, now);
         }
     }
 

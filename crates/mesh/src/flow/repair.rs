@@ -461,7 +461,6 @@ impl Flows {
     pub(super) fn sweep(&mut self, now: Instant) {
         let tokens: Vec<PathToken> = self.circuits.keys().copied().collect();
         for token in tokens {
-            self.judge(token, now);
             let Some(circuit) = self.circuits.get(&token) else {
                 continue;
             };

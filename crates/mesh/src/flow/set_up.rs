@@ -4,6 +4,7 @@ use smartmesh_crypto::sha256;
 use smartmesh_types::{Duration, Instant, Label, NeighbourId, Tag};
 use smartmesh_wire::flow::{Confirm, FlowMessage, PathToken, Purpose, Refusal, SetUp};
 
+use super::budget::Blame;
 use super::circuit::{Aim, Circuit, End, Health, Hop, Pending, Protection, Stray};
 use super::label::Action;
 use super::path::{Answer, Path, verify_knock};
@@ -13,8 +14,12 @@ use super::{Flows, NextHops};
 const TRIES_PER_NODE: usize = 4;
 /// How long a set-up may wait for its answer at a relay: 64 hops of 40 ms both ways, as over Bluetooth.
 pub(super) const PENDING_LIFETIME: Duration = Duration::from_secs(5);
-/// How long a next hop has to show that a set-up, and then the first packet, came to something.
-const JUDGE_AFTER: Duration = Duration::from_millis(1_000);
+/// Time that a next hop has for an answer, beside what the metric or the round trip says. Each hop nearer to the
+/// destination has [`ANSWER_PER_HOP`] less, so that the one next to the culprit notices first.
+const ANSWER_BASE: Duration = Duration::from_millis(80);
+const ANSWER_PER_HOP: Duration = Duration::from_millis(10);
+/// Times that a next hop may ask for more time for one set-up.
+const EXTENSIONS: u8 = 6;
 
 impl Flows {
     pub(super) fn handle_set_up(
@@ -117,6 +122,10 @@ impl Flows {
             born: now,
             touched: now,
             judge_at: None,
+            patience: ANSWER_BASE,
+            extensions: EXTENSIONS,
+            first_packet: None,
+            sent_at: now,
             doomed_at: None,
         };
         self.circuits.insert(token, circuit);
@@ -159,7 +168,21 @@ impl Flows {
         };
         let next = self.candidates(&aim, routes, now).first().copied();
         let next = next.ok_or(Refusal::NoRoute)?;
-        self.send_set_up(token, next, now)
+        let patience = answer_time(&pending.set_up, next, routes);
+        if let Some(circuit) = self.circuits.get_mut(&token) {
+            circuit.patience = patience;
+        }
+        self.send_set_up(token, next, now)?;
+        self.judge_later(token, now + patience);
+        Ok(())
+    }
+
+    fn judge_later(&mut self, token: PathToken, at: Instant) {
+        if let Some(circuit) = self.circuits.get_mut(&token) {
+            circuit.judge_at = Some(at);
+            self.judgements.insert((at, token));
+            self.wake_at(at);
+        }
     }
 
     /// Sends a pending set-up to this neighbour, with what this hop adds to it.
@@ -178,11 +201,11 @@ impl Flows {
                 Action::Hold
             }
         };
+        circuit.sent_at = now;
         let pending = circuit.pending.as_mut().ok_or(Refusal::Unknown)?;
         pending.tried.push(next);
         pending.set_up.tries = pending.set_up.tries.saturating_sub(1);
         let mut set_up = pending.set_up.clone();
-        circuit.judge_at = Some(now + JUDGE_AFTER);
         let neighbour = self.neighbours.get_mut(&next).ok_or(Refusal::NoRoute)?;
         if let Some(from) = from
             && !neighbour.outgoing.take(from, now)
@@ -309,7 +332,11 @@ impl Flows {
         });
         if !expected || self.outward.contains_key(&(from, label)) {
             self.count_stray();
-            if !self.circuits.contains_key(&token) {
+            let part = self
+                .circuits
+                .get(&token)
+                .is_some_and(|circuit| circuit.hop_of(from).is_some());
+            if !part {
                 self.send_control(from, &FlowMessage::Teardown { token });
             }
             return;
@@ -320,7 +347,11 @@ impl Flows {
         };
         circuit.pending = None;
         circuit.touched = now;
-        circuit.judge_at = Some(now + JUDGE_AFTER);
+        circuit.judge_at = None;
+        // What the first packet and its proof will need, with room; the confirmation has just needed this.
+        circuit.patience = ANSWER_BASE
+            + ANSWER_PER_HOP * u32::from(confirm.hops)
+            + now.since(circuit.sent_at) * 2;
         if let Some(hop) = circuit.downstream.as_mut() {
             hop.theirs = Some(label);
         }
@@ -413,7 +444,7 @@ impl Flows {
         }
         circuit.judge_at = None;
         let (end, upstream) = (circuit.end, circuit.upstream.map(|hop| hop.neighbour));
-        self.scores.record_success(upstream, from, now);
+        self.scores.record_success(from, now);
         if let Some(upstream) = upstream {
             self.send_control(upstream, &FlowMessage::Proven { token, secret });
         }
@@ -442,29 +473,85 @@ impl Flows {
         self.counters.stray = self.counters.stray.saturating_add(1);
     }
 
-    /// Judges next hops whose time is up: a set-up without any answer, or a first packet that did not arrive.
-    pub(super) fn judge(&mut self, token: PathToken, now: Instant) {
+    /// Judges the next hops whose time is up: a set-up without any answer, or a first packet that did not arrive.
+    pub(super) fn judge(&mut self, routes: &dyn NextHops, now: Instant) {
+        while let Some((at, token)) = self.judgements.first().copied() {
+            if at > now {
+                return self.wake_at(at);
+            }
+            self.judgements.remove(&(at, token));
+            let Some(circuit) = self.circuits.get_mut(&token) else {
+                continue;
+            };
+            let Some(hop) = circuit.downstream.filter(|_| circuit.judge_at == Some(at)) else {
+                continue;
+            };
+            circuit.judge_at = None;
+            let upstream = circuit.upstream;
+            self.scores.record_failure(hop.neighbour, Blame::Full, now);
+            if circuit.pending.is_none() {
+                if let Some(upstream) = upstream {
+                    self.send_control(upstream.neighbour, &FlowMessage::Swallowed { token });
+                }
+                continue;
+            }
+            self.send_control(hop.neighbour, &FlowMessage::Teardown { token });
+            self.turn_back(token, routes, now);
+            if let (Some(upstream), true) = (upstream, self.circuits.contains_key(&token)) {
+                self.send_control(upstream.neighbour, &FlowMessage::Trying { token });
+            }
+        }
+    }
+
+    /// The next hop says that somebody behind it has swallowed the first packet.
+    pub(super) fn handle_swallowed(&mut self, from: NeighbourId, token: PathToken, now: Instant) {
+        let Some(circuit) = self.circuits.get_mut(&token) else {
+            return self.count_stray();
+        };
+        if circuit.downstream.is_none_or(|hop| hop.neighbour != from) {
+            return self.count_stray();
+        }
+        circuit.judge_at = None;
+        let (end, upstream) = (circuit.end, circuit.upstream);
+        self.scores.record_failure(from, Blame::Shared, now);
+        if let Some(hop) = upstream {
+            self.send_control(hop.neighbour, &FlowMessage::Swallowed { token });
+        }
+        if let End::Source(path) = end {
+            self.doubt_path(path, now);
+        }
+    }
+
+    /// The next hop asks for time to try another neighbour.
+    pub(super) fn handle_trying(&mut self, from: NeighbourId, token: PathToken, now: Instant) {
+        let Some(circuit) = self.circuits.get_mut(&token) else {
+            return self.count_stray();
+        };
+        let waits = circuit.pending.is_some()
+            && circuit.downstream.is_some_and(|hop| hop.neighbour == from);
+        if !waits || circuit.extensions == 0 {
+            return self.count_stray();
+        }
+        circuit.extensions = circuit.extensions.saturating_sub(1);
+        let (awaited, at) = (circuit.judge_at.is_some(), now + circuit.patience);
+        let upstream = circuit.upstream;
+        if awaited {
+            self.judge_later(token, at);
+        }
+        if let Some(hop) = upstream {
+            self.send_control(hop.neighbour, &FlowMessage::Trying { token });
+        }
+    }
+
+    /// The first packet of a path passes this relay: from now on its proof is awaited.
+    pub(super) fn note_first_packet(&mut self, token: PathToken, now: Instant) {
         let Some(circuit) = self.circuits.get_mut(&token) else {
             return;
         };
-        if circuit.judge_at.is_none_or(|at| now < at) {
-            return;
-        }
-        circuit.judge_at = None;
-        let (Some(downstream), born) = (circuit.downstream, circuit.born) else {
-            return;
-        };
-        let upstream = circuit.upstream;
-        // A next hop that got no packet can't be blamed for not delivering one.
-        let sent = circuit.pending.is_some()
-            || circuit.purpose == Purpose::Flow
-                && upstream
-                    .and_then(|hop| self.labels.last_used(hop.own?))
-                    .is_some_and(|used| used > born);
-        if sent && let Some(upstream) = upstream {
-            self.scores
-                .record_failure(Some(upstream.neighbour), downstream.neighbour, now);
-        }
+        circuit.first_packet = Some(now);
+        let at = now + circuit.patience;
+        self.judge_later(token, at);
+        self.refresh_actions(token);
     }
 
     /// A bypass for the link to a neighbour that has come into use.
@@ -501,4 +588,19 @@ impl Flows {
             first: Vec::new(),
         }
     }
+}
+
+/// How long a neighbour may take to answer a set-up: what routing expects of the way, there and back three times over,
+/// and more with each attempt, in case routing is wrong.
+fn answer_time(set_up: &SetUp, next: NeighbourId, routes: &dyn NextHops) -> Duration {
+    let known = routes
+        .next_hops(set_up.tag())
+        .into_iter()
+        .find(|hop| hop.neighbour == next);
+    let (metric, hops) = known.map_or((20_000, 8), |hop| (hop.metric, hop.hops));
+    let time = ANSWER_BASE
+        + ANSWER_PER_HOP * u32::from(hops)
+        + Duration::from_micros(u64::from(metric)) * 6;
+    let patience = u32::from(set_up.explore).saturating_add(2);
+    (time * patience / 2).min(PENDING_LIFETIME)
 }

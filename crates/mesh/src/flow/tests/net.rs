@@ -416,7 +416,7 @@ impl Net {
         if node.conduct != Conduct::Honest {
             let relayed = matches!(
                 node.flows.forward(id_of(from), label, now),
-                Forward::Relay { .. } | Forward::RelayInside { .. }
+                Forward::Relay { .. } | Forward::RelayInside { .. } | Forward::Hold
             );
             node.dropped += u32::from(relayed);
             let drops = match node.conduct {
