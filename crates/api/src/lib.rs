@@ -1,1 +1,22 @@
-//! Under construction.
+//! The JSON of the local API, as the node serves it and as the command line and the app read it.
+//!
+//! Types only: no server, no client, no protocol. Addresses are IPv6 texts, ids and references hex, times Unix seconds,
+//! spans microseconds where the name says so. Read [`Status`] and [`Event`] first; `docs/api.md` lists the paths.
+
+mod connection;
+mod event;
+mod file;
+mod message;
+mod people;
+mod status;
+mod tool;
+
+pub use connection::{Connection, ErrorBody, VERSION_PREFIX};
+pub use event::Event;
+pub use file::{FetchState, File, FileOffer, Shared};
+pub use message::{Direction, Message, MessageState, Path, Queued, SendText};
+pub use people::{
+    AddContact, Added, BlockContact, Contact, Identity, Invite, Nearby, RenameContact,
+};
+pub use status::{Bundles, Flow, Neighbour, Radio, Status};
+pub use tool::{Check, Doctor, Perf, PerfReport, Pong, TraceHop, Verdict, Visibility, Whom};

@@ -6,17 +6,27 @@
 //! repeated. Read [`Identity`] (who this node is) and [`Handshake`] (how two ends get keys) first.
 
 mod aead;
+mod at_rest;
 mod handshake;
 mod hash;
 mod identity;
+mod ratchet;
 mod rng;
+mod sealed;
 mod tls;
 
 pub use aead::{AeadError, CipherSuite, OpeningKey, SealingKey, TAG_BYTES};
+pub use at_rest::{
+    AT_REST_OVERHEAD_BYTES, PassphraseCost, PassphraseCostError, StoreKey, passphrase_key,
+};
 pub use handshake::{Finished, Handshake, HandshakeError, KeyPair, Pattern};
 pub use hash::{Mac, hmac_sha256, hmac_sha256_truncated, sha256, verify_mac};
 pub use identity::{
     Identity, SIGNATURE_BYTES, SignatureError, address_of, destination_tag, verify_signature,
 };
+pub use ratchet::{
+    RATCHET_KEY_BYTES, RatchetAccount, RatchetError, RatchetKind, RatchetMessage, RatchetSession,
+};
 pub use rng::{Rng, Seed};
+pub use sealed::{SEALED_OVERHEAD_BYTES, open_sealed, seal_to};
 pub use tls::{TLS_PROTOCOL, TlsIdentity};
