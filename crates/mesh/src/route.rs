@@ -219,8 +219,8 @@ pub struct RouteCounters {
     pub dropped_admission_budget: u64,
     /// New destinations too far for the zone.
     pub dropped_beyond_zone: u64,
-    /// Updates whose sequence number was too far ahead.
-    pub dropped_seqno_jump: u64,
+    /// New destinations from a neighbour that is epochs behind.
+    pub dropped_outdated: u64,
     /// Advertisements of this node's own tags.
     pub dropped_own_tag: u64,
     /// Requests beyond a neighbour's budget, or repeated too soon.
@@ -246,6 +246,7 @@ pub struct Routes {
     own: Address,
     rng: Rng,
     now: Instant,
+    started_at: Instant,
     epochs: Epochs,
     /// This node's tags of the previous, the current and the next epoch.
     own_tags: [Tag; 3],
@@ -264,6 +265,8 @@ pub struct Routes {
 /// Raises of the own sequence number at once and each second: each one costs the mesh one update per link.
 const RAISES_BURST: u32 = 16;
 const RAISES_PER_SECOND: u32 = 1;
+/// Own sequence numbers start at wall time modulo 4,096 seconds: more than a tag's life, and two bytes on the air.
+const SEQNO_START_MASK: u64 = 0xfff;
 
 impl Routes {
     /// Routing that knows only itself.
@@ -274,6 +277,7 @@ impl Routes {
             own,
             rng: seed.rng(),
             now: now.instant,
+            started_at: now.instant,
             epochs,
             own_tags: [Tag([0; 8]); 3],
             raises: Budget::new(RAISES_BURST, RAISES_PER_SECOND, now.instant),
@@ -447,8 +451,8 @@ impl Routes {
     fn handle_up(&mut self, id: NeighbourId, metric: u32, now: Instant) {
         self.handle_down(id, now);
         // Spread over a quarter of the period, so that not all links compare at once.
-        let spread = u64::try_from((self.config.digest_every / 4).as_micros()).unwrap_or(0);
-        let jitter = Duration::from_micros(self.rng.below(spread));
+        let spread = u64::try_from(self.config.digest_every.as_micros()).unwrap_or(0);
+        let jitter = Duration::from_micros(self.rng.below(spread / 4));
         let mut neighbour =
             Neighbour::new(id, metric, now + self.config.digest_every + jitter, now);
         neighbour.full_due = true;
@@ -531,7 +535,8 @@ impl Routes {
             self.enter_epoch(now);
         }
         if self.epochs.end_overlap(at) {
-            self.withdraw_old_tags(at);
+            self.forget_outdated();
+            self.relax_zone(at);
         }
         self.apply_metrics(at);
         while let Some((due, tag)) = self.alarms.first().copied() {
@@ -575,20 +580,21 @@ impl Routes {
         let next = current.saturating_add(1);
         self.own_tags = [previous.unwrap_or(current), current, next]
             .map(|epoch| destination_tag(self.own, epoch));
-        self.withdraw_old_tags(now.instant);
+        self.forget_outdated();
         let [_, tag, _] = self.own_tags;
         let dest = self.dests.entry(tag).or_insert_with(|| Dest::new(None));
         dest.offers.clear();
+        dest.epoch = current;
         // Wall time moves on between two starts, so that a node that restarts within an epoch is not mistaken for its
         // own past; if the clock went back, neighbours ask for a newer number.
-        let [.., high, low] = now.unix.as_secs().to_be_bytes();
         dest.selected = Selected {
             metric: 0,
-            seqno: u16::from_be_bytes([high, low]),
+            seqno: u32::try_from(now.unix.as_secs() & SEQNO_START_MASK).unwrap_or(0),
             hops: 0,
             best: Best::Here,
         };
-        self.mark(tag, self.neighbours.up(), now.instant);
+        let at = self.batched(current, now.instant);
+        self.mark(tag, self.neighbours.up(), at);
         for neighbour in self.neighbours.iter_mut() {
             if neighbour.epoch < current {
                 neighbour.flush_at = now.instant;
@@ -597,26 +603,21 @@ impl Routes {
         self.out.push_back(RouteOutput::Epoch { epoch: current });
     }
 
-    /// Retracts own tags that are neither of this nor of the previous epoch.
-    fn withdraw_old_tags(&mut self, now: Instant) {
-        let [previous, current, _] = self.own_tags;
-        let keep = if self.epochs.previous.is_some() {
-            [previous, current]
-        } else {
-            [current, current]
-        };
-        let old: Vec<_> = self
+    /// Forgets the tags of ended epochs, own ones and others'. Nobody is told: each node does so by itself.
+    fn forget_outdated(&mut self) {
+        let Epochs {
+            current, previous, ..
+        } = self.epochs;
+        let outdated: Vec<_> = self
             .dests
             .iter()
-            .filter(|(tag, dest)| dest.selected.best == Best::Here && !keep.contains(tag))
-            .map(|(tag, dest)| (*tag, dest.holds))
+            .filter(|(_, dest)| dest.epoch < current && Some(dest.epoch) != previous)
+            .map(|(tag, _)| *tag)
             .collect();
-        for (tag, holds) in old {
-            if let Some(dest) = self.dests.get_mut(&tag) {
-                dest.selected = Selected::NONE;
-            }
-            self.mark(tag, holds, now);
-            self.bury(tag, now);
+        for tag in outdated {
+            self.set_alarm(tag, Instant::NEVER);
+            self.dests.remove(&tag);
+            self.changed.insert(tag);
         }
     }
 

@@ -8,9 +8,9 @@
 //! section   = kind 1 | length 2 | content
 //!
 //! 1 epoch       epoch 8
-//! 2 updates     (tag 8 | seqno 2 | hops 1 | metric 1..5)*    metric in LEB128, microseconds
+//! 2 updates     (tag 8 | hops 1 | seqno 1..5 | metric 1..5)*   seqno and metric in LEB128; metric in microseconds
 //! 3 retractions (tag 8)*
-//! 4 requests    (tag 8 | seqno 2 | hops 1)*                  RFC 8966 §3.8.1.2
+//! 4 requests    (tag 8 | hops 1 | seqno 1..5)*                 RFC 8966 §3.8.1.2
 //! 5 digest      digest 4 | count 2
 //! 6 resync      empty: "send me everything again"
 //! 7 full start  empty: what follows up to "full end" is all I advertise
@@ -26,8 +26,8 @@ use thiserror::Error;
 pub const ROUTE_BODY_BYTES_MAX: usize = 16_384;
 /// The most sections one body may have; a sender needs at most 10.
 pub const ROUTE_SECTIONS_MAX: usize = 64;
-/// The most bytes one update takes: tag, sequence number, hops and the longest metric.
-pub const UPDATE_BYTES_MAX: usize = 16;
+/// The most bytes one update takes: tag, hops, and the longest sequence number and metric.
+pub const UPDATE_BYTES_MAX: usize = 19;
 /// Bytes before each section's content.
 pub const SECTION_HEADER_BYTES: usize = 3;
 
@@ -46,8 +46,8 @@ impl std::fmt::Debug for SearchToken {
 pub struct Update {
     /// The destination.
     pub tag: Tag,
-    /// The destination's sequence number (RFC 8966 §2.5), modulo 2^16.
-    pub seqno: u16,
+    /// The destination's sequence number (RFC 8966 §2.5), but of 32 bits in plain order, not modulo 2^16.
+    pub seqno: u32,
     /// Hops from the sender to the destination; 0 if the sender is the destination.
     pub hops: u8,
     /// Cost from the sender to the destination, in microseconds.
@@ -60,7 +60,7 @@ pub struct SeqnoRequest {
     /// The destination.
     pub tag: Tag,
     /// The sequence number wanted.
-    pub seqno: u16,
+    pub seqno: u32,
     /// Hops this request has made.
     pub hops: u8,
 }
@@ -142,9 +142,9 @@ pub enum RouteDecodeError {
     /// It ends within a field.
     #[error("route message ends within a field")]
     Truncated,
-    /// A metric of more than 32 bits, or coded in more bytes than it needs.
-    #[error("metric is not a shortest LEB128 number of 32 bits")]
-    BadMetric,
+    /// A number of more than 32 bits, or coded in more bytes than it needs.
+    #[error("not a shortest LEB128 number of 32 bits")]
+    BadNumber,
     /// A section longer than its fields.
     #[error("section {0} has bytes left over")]
     Leftover(u8),
@@ -159,9 +159,9 @@ pub struct RouteBody {
     pub skipped: usize,
 }
 
-/// Bytes that this metric takes in an update.
-pub const fn metric_bytes(metric: u32) -> usize {
-    match metric {
+/// Bytes that this number takes in LEB128.
+pub const fn number_bytes(number: u32) -> usize {
+    match number {
         0..=0x7f => 1,
         0x80..=0x3fff => 2,
         0x4000..=0x1f_ffff => 3,
@@ -231,8 +231,8 @@ fn write_content(section: &RouteSection, out: &mut Vec<u8>) -> u8 {
         RouteSection::Requests(requests) => {
             for request in requests {
                 out.extend_from_slice(&request.tag.0);
-                out.extend_from_slice(&request.seqno.to_be_bytes());
                 out.push(request.hops);
+                write_number(request.seqno, out);
             }
             4
         }
@@ -265,9 +265,13 @@ fn write_content(section: &RouteSection, out: &mut Vec<u8>) -> u8 {
 
 fn write_update(update: &Update, out: &mut Vec<u8>) {
     out.extend_from_slice(&update.tag.0);
-    out.extend_from_slice(&update.seqno.to_be_bytes());
     out.push(update.hops);
-    let mut rest = update.metric;
+    write_number(update.seqno, out);
+    write_number(update.metric, out);
+}
+
+fn write_number(number: u32, out: &mut Vec<u8>) {
+    let mut rest = number;
     loop {
         let [.., low] = (rest & 0x7f).to_be_bytes();
         rest = rest.wrapping_shr(7);
@@ -311,17 +315,17 @@ fn read_content(kind: u8, mut content: &[u8]) -> Result<Option<RouteSection>, Ro
 fn read_update(bytes: &mut &[u8]) -> Result<Update, RouteDecodeError> {
     Ok(Update {
         tag: Tag(take(bytes)?),
-        seqno: u16::from_be_bytes(take(bytes)?),
         hops: byte(bytes)?,
-        metric: read_metric(bytes)?,
+        seqno: read_number(bytes)?,
+        metric: read_number(bytes)?,
     })
 }
 
 fn read_request(bytes: &mut &[u8]) -> Result<SeqnoRequest, RouteDecodeError> {
     Ok(SeqnoRequest {
         tag: Tag(take(bytes)?),
-        seqno: u16::from_be_bytes(take(bytes)?),
         hops: byte(bytes)?,
+        seqno: read_number(bytes)?,
     })
 }
 
@@ -339,19 +343,19 @@ fn read_query(bytes: &mut &[u8]) -> Result<SearchQuery, RouteDecodeError> {
     })
 }
 
-fn read_metric(bytes: &mut &[u8]) -> Result<u32, RouteDecodeError> {
-    let mut metric = 0_u64;
+fn read_number(bytes: &mut &[u8]) -> Result<u32, RouteDecodeError> {
+    let mut number = 0_u64;
     for shift in [0_u32, 7, 14, 21, 28] {
         let next = byte(bytes)?;
-        metric |= u64::from(next & 0x7f).wrapping_shl(shift);
+        number |= u64::from(next & 0x7f).wrapping_shl(shift);
         if next & 0x80 == 0 {
             if next == 0 && shift > 0 {
-                return Err(RouteDecodeError::BadMetric);
+                return Err(RouteDecodeError::BadNumber);
             }
-            return u32::try_from(metric).map_err(|_| RouteDecodeError::BadMetric);
+            return u32::try_from(number).map_err(|_| RouteDecodeError::BadNumber);
         }
     }
-    Err(RouteDecodeError::BadMetric)
+    Err(RouteDecodeError::BadNumber)
 }
 
 fn read_all<T>(
@@ -388,10 +392,10 @@ mod tests {
     }
 
     fn update() -> impl Strategy<Value = Update> {
-        (tag(), any::<u16>(), any::<u8>(), any::<u32>(), 0_u32..32).prop_map(
+        (tag(), any::<u32>(), any::<u8>(), any::<u32>(), 0_u32..32).prop_map(
             |(tag, seqno, hops, metric, shift)| Update {
                 tag,
-                seqno,
+                seqno: seqno >> shift,
                 hops,
                 metric: metric >> shift,
             },
@@ -399,7 +403,7 @@ mod tests {
     }
 
     fn request() -> impl Strategy<Value = SeqnoRequest> {
-        (tag(), any::<u16>(), any::<u8>()).prop_map(|(tag, seqno, hops)| SeqnoRequest {
+        (tag(), any::<u32>(), any::<u8>()).prop_map(|(tag, seqno, hops)| SeqnoRequest {
             tag,
             seqno,
             hops,
@@ -470,8 +474,11 @@ mod tests {
         #[test]
         fn an_update_takes_the_bytes_it_says(update in update()) {
             let body = encode_route_body(&[RouteSection::Updates(vec![update])]);
-            prop_assert_eq!(body.len(), SECTION_HEADER_BYTES + 11 + metric_bytes(update.metric));
-            prop_assert!(11 + metric_bytes(update.metric) <= UPDATE_BYTES_MAX);
+            let bytes = 9_usize
+                .saturating_add(number_bytes(update.seqno))
+                .saturating_add(number_bytes(update.metric));
+            prop_assert_eq!(body.len(), bytes.saturating_add(SECTION_HEADER_BYTES));
+            prop_assert!(bytes <= UPDATE_BYTES_MAX);
         }
     }
 
@@ -482,10 +489,10 @@ mod tests {
         check(&[6, 0, 1, 0], RouteDecodeError::Leftover(6));
         check(&[0; 16_385], RouteDecodeError::TooLong(16_385));
         check(&[6, 0, 0].repeat(65), RouteDecodeError::TooManySections);
-        let mut long = vec![2, 0, 16];
-        long.extend([0; 11]);
+        let mut long = vec![2, 0, 15];
+        long.extend([0; 10]);
         long.extend([0xff, 0xff, 0xff, 0xff, 0x7f]);
-        check(&long, RouteDecodeError::BadMetric);
+        check(&long, RouteDecodeError::BadNumber);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{RouteOutput, Routes};
 /// Bytes of a body at most, so that it fits one frame of a 1,280-byte link with all headers.
 const BODY_BYTES: usize = 1_100;
 /// Bytes of the longest request or retraction.
-const ENTRY_BYTES: usize = 11;
+const ENTRY_BYTES: usize = 14;
 
 impl Routes {
     /// Sends the neighbour everything that is due for it.
@@ -167,10 +167,9 @@ fn take_resync(neighbour: &mut Neighbour, now: Instant) -> bool {
 /// what it advertises itself.
 fn digest_of(updates: impl Iterator<Item = Update>) -> (u32, u16) {
     updates.fold((0, 0_u16), |(digest, count), update| {
-        let route = u64::from(update.seqno)
-            | u64::from(update.hops).wrapping_shl(16)
-            | u64::from(update.metric).wrapping_shl(24);
-        let mixed = mix(u64::from_be_bytes(update.tag.0) ^ mix(route));
+        let route = u64::from(update.seqno) | u64::from(update.metric).wrapping_shl(32);
+        let tag = u64::from_be_bytes(update.tag.0) ^ u64::from(update.hops);
+        let mixed = mix(tag ^ mix(route));
         let [a, b, c, d, ..] = mixed.to_be_bytes();
         (
             digest ^ u32::from_be_bytes([a, b, c, d]),

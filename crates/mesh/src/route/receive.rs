@@ -10,11 +10,8 @@ use smartmesh_wire::route::{
 use super::Routes;
 use super::neighbour::bit;
 use super::search::{Link, Reach};
-use super::table::{Best, Dest, Health, INFINITY, Offer, Slot, is_newer};
+use super::table::{Best, Dest, Health, INFINITY, Offer, SEQNO_LEAP, Slot, is_newer};
 
-/// A sequence number may be this far ahead of the last one known: more than a tag's life in seconds, at which pace a
-/// restart or a starving mesh raises it at most.
-const SEQNO_JUMP_MAX: u16 = 4_096;
 /// The same request is passed on once within this time; what was lost is repeated later than that.
 const REQUEST_QUIET: Duration = Duration::from_millis(20);
 /// Full tables are asked of one neighbour, or sent to it on demand, this often at most.
@@ -82,6 +79,14 @@ impl Routes {
 
     fn handle_epoch(&mut self, slot: Slot, epoch: u64, now: Now) {
         if let Some(neighbour) = self.neighbours.at_mut(slot) {
+            if neighbour.epoch < epoch && neighbour.partial {
+                // Its tags may have been refused as outdated.
+                neighbour.resync_due = true;
+                neighbour.flush_at = neighbour
+                    .resync_from
+                    .max(now.instant)
+                    .min(neighbour.flush_at);
+            }
             neighbour.epoch = epoch;
             if epoch < self.epochs.current {
                 neighbour.flush_at = now.instant;
@@ -124,7 +129,7 @@ impl Routes {
                 return;
             }
             let mut dest = Dest::new(self.held.take(update.tag, now));
-            dest.epoch = epoch.min(self.epochs.current);
+            dest.epoch = epoch;
             self.dests.insert(update.tag, dest);
         }
         self.take_offer(slot, update, now);
@@ -135,14 +140,6 @@ impl Routes {
         let Some(dest) = self.dests.get_mut(&update.tag) else {
             return;
         };
-        let jump = dest
-            .distance
-            .map_or(0, |distance| update.seqno.wrapping_sub(distance.seqno));
-        if jump > SEQNO_JUMP_MAX && jump < 0x8000 {
-            self.counters.dropped_seqno_jump = self.counters.dropped_seqno_jump.saturating_add(1);
-            self.bury(update.tag, now);
-            return;
-        }
         dest.put_offer(Offer {
             metric: update.metric,
             seqno: update.seqno,
@@ -170,17 +167,19 @@ impl Routes {
             .get(&update.tag)
             .is_some_and(|dest| is_newer(update.seqno, dest.selected.seqno));
         if newer {
-            self.raise(update.tag, update.seqno.wrapping_add(1), now);
+            self.raise(update.tag, update.seqno.saturating_add(1), now);
         }
     }
 
-    /// Raises this node's own sequence number, as often as its budget allows.
-    fn raise(&mut self, tag: Tag, seqno: u16, now: Instant) {
+    /// Raises this node's own sequence number, as often as its budget allows and by no leap: one request must not use up
+    /// what a tag's life has. Who needs more asks again.
+    fn raise(&mut self, tag: Tag, seqno: u32, now: Instant) {
         let Some(dest) = self.dests.get_mut(&tag) else {
             return;
         };
         if dest.selected.best == Best::Here && self.raises.take(now) {
-            dest.selected.seqno = seqno;
+            let most = dest.selected.seqno.saturating_add(SEQNO_LEAP);
+            dest.selected.seqno = seqno.min(most);
             self.mark(tag, self.neighbours.up(), now);
         }
     }

@@ -12,11 +12,18 @@ use super::table::{Best, Dest, Health, Slot, Wish, is_newer};
 const STARVING_RETRY: Duration = Duration::from_millis(40);
 /// Tries after which the wait no longer doubles: about 20 seconds.
 const STARVING_DOUBLINGS: u32 = 9;
+/// Tries, 120 seconds in all, after which the feasibility distance is given up, as that of a lost destination is: no
+/// honest advertisement is as old as it (RFC 8966 §3.5.1); it came from a liar.
+const STARVING_TRIES: u8 = 14;
 /// How long a shorter but unfeasible route is left to become feasible by itself.
 const SHORTER_AFTER: Duration = Duration::from_millis(300);
 /// Tries to make a shorter route feasible; whoever advertises it and never answers is left alone after these.
 const SHORTER_TRIES: u8 = 4;
-/// Tags of the last epoch are not asked for when their end is this near: they are about to be retracted.
+/// How long new tags wait for others at an epoch's begin: 64 hops take 26 seconds of the minute of overlap.
+const EPOCH_BATCH: Duration = Duration::from_millis(400);
+/// A node this young has routes to learn that nobody knows by an older tag.
+const SETTLED_AFTER: Duration = Duration::from_secs(60);
+/// Tags of the last epoch are not asked for when their end is this near: all nodes are about to forget them.
 const OLD_TAG_GRACE: Duration = Duration::from_secs(10);
 
 impl Routes {
@@ -51,11 +58,14 @@ impl Routes {
         if answered {
             dest.asked = None;
         }
-        let holds = dest.holds;
+        let (holds, dest_epoch) = (dest.holds, dest.epoch);
         if old.best != selected.best {
             self.changed.insert(tag);
         }
-        let batched = now + self.config.batch;
+        let batched = match old.best {
+            Best::Nowhere => self.batched(dest_epoch, now),
+            Best::Here | Best::Via(_) => now + self.config.batch,
+        };
         if selected.best == Best::Nowhere {
             self.mark(tag, holds, now);
         } else if !old.looks_like(&selected) {
@@ -66,6 +76,22 @@ impl Routes {
             self.mark(tag, via_bit(old.best) | via_bit(selected.best), batched);
         }
         self.apply_wish(tag, wish, now);
+    }
+
+    /// When a newly known destination of this epoch is told: lazily if it is the new tag of a node whose last tag still
+    /// works, so that the wave of tags at an epoch's begin takes few messages.
+    pub(super) fn batched(&self, epoch: u64, now: Instant) -> Instant {
+        let current = self.epochs.current;
+        let regular = self
+            .epochs
+            .previous
+            .is_some_and(|previous| previous.saturating_add(1) == current);
+        let settled = self.started_at + SETTLED_AFTER < now;
+        if regular && settled && epoch == current {
+            now + EPOCH_BATCH
+        } else {
+            now + self.config.batch
+        }
     }
 
     /// Notes that these neighbours must be told of the destination, at this time at the latest.
@@ -165,6 +191,12 @@ impl Routes {
         let Some(dest) = self.dests.get_mut(&tag) else {
             return;
         };
+        if dest.tries >= STARVING_TRIES {
+            dest.distance = None;
+            dest.tries = 0;
+            self.review(tag, now);
+            return;
+        }
         let doublings = u32::from(dest.tries).min(STARVING_DOUBLINGS);
         let mask = if dest.tries == 0 {
             bit(slot)
@@ -192,7 +224,10 @@ impl Routes {
                 );
             }
         }
-        self.set_alarm(tag, now + STARVING_RETRY * 2_u32.saturating_pow(doublings));
+        self.set_alarm(
+            tag,
+            now + STARVING_RETRY.saturating_mul(2_u32.saturating_pow(doublings)),
+        );
     }
 
     fn ask_shorter(&mut self, tag: Tag, slot: Slot, now: Instant) {
@@ -212,7 +247,7 @@ impl Routes {
             now,
         );
         if tries < SHORTER_TRIES {
-            let wait = SHORTER_AFTER * 4_u32.saturating_pow(u32::from(tries));
+            let wait = SHORTER_AFTER.saturating_mul(4_u32.saturating_pow(u32::from(tries)));
             self.set_alarm(tag, now + wait);
         }
     }
@@ -232,7 +267,7 @@ impl Routes {
         self.counters.requests_sent = self.counters.requests_sent.saturating_add(1);
     }
 
-    /// Whether the tag belongs to an epoch whose tags are being retracted by their owners.
+    /// Whether the tag belongs to an epoch whose tags are being forgotten.
     fn is_outdated(&self, tag: Tag, now: Instant) -> bool {
         let ending =
             self.epochs.previous.is_none() || now + OLD_TAG_GRACE >= self.epochs.overlap_until;

@@ -7,30 +7,41 @@ use smartmesh_types::Instant;
 /// Metric of what cannot be reached; sums saturate here (RFC 8966 §3.5.2).
 pub(super) const INFINITY: u32 = u32::MAX;
 
+/// Sequence numbers may honestly run ahead this far between two advertisements: one a second over a tag's life, and some
+/// bursts.
+pub(super) const SEQNO_LEAP: u32 = 4_096;
+
 /// A neighbour's place in the masks and offers, below [`super::NEIGHBOURS_MAX`].
 pub(super) type Slot = u8;
 
-/// Whether sequence number `a` is newer than `b` (RFC 8966 §3.2.1, modulo 2^16).
-pub(super) fn is_newer(a: u16, b: u16) -> bool {
-    let ahead = a.wrapping_sub(b);
-    ahead != 0 && ahead < 0x8000
+/// Whether sequence number `a` is newer than `b`.
+///
+/// RFC 8966 §3.2.1 compares modulo 2^16, where three numbers can each be newer than the next in a circle: a liar could
+/// build a loop from that. Here the order is plain; a tag's life is too short to use up 32 bits.
+pub(super) fn is_newer(a: u32, b: u32) -> bool {
+    a > b
 }
 
 /// The best distance this node ever advertised: sequence number and metric (RFC 8966 §3.5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Distance {
-    pub(super) seqno: u16,
+    pub(super) seqno: u32,
     pub(super) metric: u32,
 }
 
 impl Distance {
     /// The feasibility condition: strictly better than anything this node has advertised.
-    pub(super) fn permits(self, seqno: u16, metric: u32) -> bool {
+    pub(super) fn permits(self, seqno: u32, metric: u32) -> bool {
         is_newer(seqno, self.seqno) || (seqno == self.seqno && metric < self.metric)
     }
 
+    /// Whether the sequence number is so far ahead that only a lie or a long absence explains it.
+    fn is_leap(self, seqno: u32) -> bool {
+        seqno.saturating_sub(self.seqno) > SEQNO_LEAP
+    }
+
     /// Remembers an advertisement that is about to be sent.
-    fn lower(&mut self, seqno: u16, metric: u32) {
+    fn lower(&mut self, seqno: u32, metric: u32) {
         if is_newer(seqno, self.seqno) {
             *self = Self { seqno, metric };
         } else if seqno == self.seqno {
@@ -39,12 +50,12 @@ impl Distance {
     }
 }
 
-/// What one neighbour advertises for the destination: 8 bytes.
+/// What one neighbour advertises for the destination: 12 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Offer {
     /// Cost from the neighbour on, in microseconds.
     pub(super) metric: u32,
-    pub(super) seqno: u16,
+    pub(super) seqno: u32,
     pub(super) slot: Slot,
     /// Hops from the neighbour on.
     pub(super) hops: u8,
@@ -65,7 +76,7 @@ pub(super) enum Best {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Selected {
     pub(super) metric: u32,
-    pub(super) seqno: u16,
+    pub(super) seqno: u32,
     pub(super) hops: u8,
     pub(super) best: Best,
 }
@@ -109,6 +120,9 @@ pub(super) enum Wish {
     Starving(Slot),
 }
 
+/// How good an offer is; the least is best.
+type Rank = (Health, bool, u32, bool, Slot);
+
 /// One destination of the zone.
 #[derive(Clone, Debug)]
 pub(super) struct Dest {
@@ -126,7 +140,7 @@ pub(super) struct Dest {
     pub(super) asked_at: Instant,
     pub(super) distance: Option<Distance>,
     /// Sequence number last asked for, until a route has it.
-    pub(super) asked: Option<u16>,
+    pub(super) asked: Option<u32>,
     pub(super) selected: Selected,
     /// Requests sent since the wish arose.
     pub(super) tries: u8,
@@ -176,6 +190,11 @@ impl Dest {
             .is_none_or(|distance| distance.permits(offer.seqno, offer.metric))
     }
 
+    fn is_leap(&self, offer: &Offer) -> bool {
+        self.distance
+            .is_some_and(|distance| distance.is_leap(offer.seqno))
+    }
+
     /// Lowers the feasibility distance before the selected route is advertised (RFC 8966 §3.7.3).
     pub(super) fn note_advertised(&mut self) {
         if !matches!(self.selected.best, Best::Via(_)) {
@@ -189,10 +208,10 @@ impl Dest {
     }
 
     /// The sequence number that makes any route feasible again (RFC 8966 §3.8.2.1).
-    pub(super) fn seqno_to_ask(&self) -> u16 {
+    pub(super) fn seqno_to_ask(&self) -> u32 {
         self.distance
             .map_or(self.selected.seqno, |distance| distance.seqno)
-            .wrapping_add(1)
+            .saturating_add(1)
     }
 
     /// Nothing is known and nobody needs to be told: only the feasibility distance matters still.
@@ -204,13 +223,13 @@ impl Dest {
     }
 
     /// The route to use, and whether to ask for a newer sequence number. Among feasible offers: a sound neighbour before a
-    /// suspect one, then the smallest metric, then the route in use, then the lowest slot.
+    /// suspect one, then a credible sequence number before a leap, then the smallest metric, then the route in use, then the lowest slot.
     pub(super) fn choose(
         &self,
         hops_max: u8,
         cost: impl Fn(Slot) -> Option<LinkCost>,
     ) -> (Selected, Wish) {
-        let mut feasible: Option<((Health, u32, bool, Slot), Selected)> = None;
+        let mut feasible: Option<(Rank, Selected)> = None;
         let mut unfeasible: Option<(u32, Slot)> = None;
         for offer in &self.offers {
             let Some(link) = cost(offer.slot) else {
@@ -223,7 +242,13 @@ impl Dest {
             }
             if self.is_feasible(offer) {
                 let best = Best::Via(offer.slot);
-                let rank = (link.health, metric, self.selected.best != best, offer.slot);
+                let rank = (
+                    link.health,
+                    self.is_leap(offer),
+                    metric,
+                    self.selected.best != best,
+                    offer.slot,
+                );
                 if feasible.is_none_or(|(other, _)| rank < other) {
                     let seqno = offer.seqno;
                     feasible = Some((
@@ -245,7 +270,7 @@ impl Dest {
         let wish = match (&feasible, unfeasible) {
             (_, None) => Wish::None,
             (None | Some(((Health::Suspect, ..), _)), Some((_, slot))) => Wish::Starving(slot),
-            (Some(((Health::Sound, used, ..), _)), Some((metric, slot))) if metric < *used => {
+            (Some(((Health::Sound, _, used, ..), _)), Some((metric, slot))) if metric < *used => {
                 Wish::Shorter(slot)
             }
             (Some(_), Some(_)) => Wish::None,
@@ -258,7 +283,7 @@ impl Dest {
 mod tests {
     use super::*;
 
-    fn dest(offers: &[(Slot, u16, u32)], distance: Option<(u16, u32)>) -> Dest {
+    fn dest(offers: &[(Slot, u32, u32)], distance: Option<(u32, u32)>) -> Dest {
         let mut dest = Dest::new(distance.map(|(seqno, metric)| Distance { seqno, metric }));
         for (slot, seqno, metric) in offers {
             dest.put_offer(Offer {
@@ -294,8 +319,16 @@ mod tests {
 
     #[test]
     fn a_newer_sequence_number_makes_any_metric_feasible() {
-        let dest = dest(&[(0, 0, 900)], Some((0xffff, 5)));
+        let dest = dest(&[(0, 8, 900)], Some((7, 5)));
         assert_eq!(choose(&dest, &[]), (Best::Via(0), Wish::None));
+    }
+
+    #[test]
+    fn a_leaping_sequence_number_is_used_only_if_nothing_else_is_left() {
+        let mut dest = dest(&[(0, 5, 20), (1, 9_000, 1)], Some((5, 50)));
+        assert_eq!(choose(&dest, &[]), (Best::Via(0), Wish::None));
+        dest.remove_offer(0);
+        assert_eq!(choose(&dest, &[]), (Best::Via(1), Wish::None));
     }
 
     #[test]
@@ -328,6 +361,6 @@ mod tests {
     #[test]
     fn an_entry_stays_within_its_memory() {
         let offers = 8 * size_of::<Offer>();
-        assert!(size_of::<Dest>() + size_of::<smartmesh_types::Tag>() + offers <= 192);
+        assert!(size_of::<Dest>() + size_of::<smartmesh_types::Tag>() + offers <= 232);
     }
 }

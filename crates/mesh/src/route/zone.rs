@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use smartmesh_types::{Instant, Tag};
 
 use super::Routes;
+use super::epoch::Epochs;
 use super::neighbour::{Neighbour, slots_of};
 use super::table::{Best, Dest, Distance, INFINITY, Slot};
 
@@ -60,9 +61,17 @@ impl Routes {
     /// Whether a new destination at this metric through this neighbour may enter the table.
     pub(super) fn admit(&mut self, slot: Slot, metric: u32, now: Instant) -> bool {
         let crowded = self.dests.len() >= self.zone_low();
+        let Epochs {
+            current, previous, ..
+        } = self.epochs;
         let Some(neighbour) = self.neighbours.at_mut(slot) else {
             return false;
         };
+        if neighbour.epoch < current && Some(neighbour.epoch) != previous {
+            neighbour.partial = true;
+            self.counters.dropped_outdated = self.counters.dropped_outdated.saturating_add(1);
+            return false;
+        }
         if crowded && metric >= neighbour.horizon {
             neighbour.partial = true;
             let dropped = &mut self.counters.dropped_beyond_zone;
