@@ -1,5 +1,6 @@
 //! A laboratory: hosts in network namespaces, cables between them, and a daemon on each host.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -412,11 +413,21 @@ impl Lab {
             .collect()
     }
 
-    /// Bytes that all of a host's cables carried away from it, with Ethernet headers.
+    /// Names of the ends of a host's cables.
+    pub fn cable_names(&self, host: usize) -> Vec<String> {
+        let ends = self.cables.iter().filter_map(|(a, b)| match host {
+            near if near == *a => Some(b),
+            near if near == *b => Some(a),
+            _ => None,
+        });
+        ends.map(|other| format!("to{other}")).collect()
+    }
+
+    /// Bytes that each of a host's cables carried away from it, with Ethernet headers.
     ///
     /// # Errors
     /// If the system does not tell.
-    pub fn bytes_sent(&self, host: usize) -> Result<u64> {
+    pub fn bytes_by_cable(&self, host: usize) -> Result<BTreeMap<String, u64>> {
         let output =
             in_namespace(&self.host(host)?.namespace, &["cat", "/proc/net/dev"]).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -424,9 +435,21 @@ impl Lab {
             .lines()
             .filter_map(|line| line.trim().split_once(':'))
             .filter(|(name, _)| name.starts_with("to"));
-        Ok(cables
-            .filter_map(|(_, numbers)| numbers.split_whitespace().nth(8)?.parse::<u64>().ok())
-            .sum())
+        let sent = cables.filter_map(|(name, numbers)| {
+            Some((
+                name.to_owned(),
+                numbers.split_whitespace().nth(8)?.parse::<u64>().ok()?,
+            ))
+        });
+        Ok(sent.collect())
+    }
+
+    /// Bytes that all of a host's cables carried away from it, with Ethernet headers.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn bytes_sent(&self, host: usize) -> Result<u64> {
+        Ok(self.bytes_by_cable(host)?.values().sum())
     }
 
     fn host(&self, host: usize) -> Result<&Host> {
