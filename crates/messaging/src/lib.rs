@@ -21,7 +21,7 @@ pub use border::{
     Record, Standing, Urgency, Via,
 };
 pub use config::Config;
-pub use messaging::{Counters, Messaging};
+pub use messaging::{Counters, Messaging, sealed_commitment};
 pub use records::RestoreError;
 pub use smartmesh_types::MessageId;
 pub use smartmesh_wire::invite::{BundleError, PrekeyBundle};

@@ -9,7 +9,7 @@ mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use smartmesh_crypto::{Identity, KeyPair, Rng, Seed};
+use smartmesh_crypto::{Identity, KeyPair, Rng, Seed, sha256};
 use smartmesh_types::{Address, Duration, Instant, Now};
 use smartmesh_wire::invite::PrekeyBundle;
 
@@ -92,6 +92,11 @@ pub struct Counters {
     pub unsendable: u64,
     /// Prekey requests answered without a one-time prekey because the same person asked often.
     pub prekeys_refused: u64,
+}
+
+/// What carriers know of a deposit's receipt secret: its SHA-256. Reports on deposits name them by it.
+pub fn sealed_commitment(receipt: &[u8; 32]) -> [u8; 32] {
+    sha256(&[receipt])
 }
 
 impl Messaging {
@@ -233,8 +238,14 @@ impl Messaging {
         for message in received {
             self.event(Event::MessageReceived(message));
         }
-        let waiting: Vec<_> = self.outbox.iter().map(|(id, _)| *id).collect();
-        for id in waiting {
+        let items = self.outbox.iter();
+        let waiting: Vec<_> = items
+            .map(|(id, item)| (*id, item.is_of_user(), item.state))
+            .collect();
+        for (id, is_of_user, state) in waiting {
+            if is_of_user {
+                self.event(Event::StateChanged { message: id, state });
+            }
             // Spread by the timers' bound, not all in one call.
             self.timers.set(Timer::Message(id), self.now.instant);
         }
@@ -333,6 +344,7 @@ impl Messaging {
             match timer {
                 Timer::Receipts(address) => self.flush_receipts(address),
                 Timer::Path(address) => self.retry_path(address),
+                Timer::Next(address) => self.send_next(address),
                 Timer::Message(id) => self.attempt(id),
                 Timer::Publish => self.publish(),
                 Timer::Sweep => self.sweep(),
@@ -417,6 +429,7 @@ impl Messaging {
             self.event(Event::ContactChanged { address });
         }
         self.timers.cancel(Timer::Receipts(address));
+        self.timers.cancel(Timer::Next(address));
         self.timers.cancel(Timer::Path(address));
     }
 }

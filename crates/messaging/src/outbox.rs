@@ -49,6 +49,8 @@ pub(crate) enum Deposited {
 pub(crate) struct Sealing {
     pub(crate) bytes: Vec<u8>,
     pub(crate) receipt: [u8; 32],
+    /// The ratchet session inside.
+    pub(crate) session: [u8; 32],
 }
 
 impl Item {
@@ -138,6 +140,14 @@ impl Outbox {
         self.in_order
             .range((to, 0)..=(to, u64::MAX))
             .map(|(_, id)| *id)
+    }
+
+    /// How many messages to one person are sealed with this session and not acknowledged.
+    pub(crate) fn sealed_with(&self, to: Address, session: &[u8; 32]) -> usize {
+        self.to_person(to)
+            .filter_map(|id| self.items.get(&id)?.sealing.as_ref())
+            .filter(|sealing| sealing.session == *session)
+            .count()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&MessageId, &Item)> {

@@ -8,8 +8,9 @@ use smartmesh_wire::invite::PrekeyBundle;
 
 use crate::border::Standing;
 
-/// The most sessions kept with one person: two for both starting at once, and the same again for a lost device.
-pub(crate) const SESSIONS_MAX: usize = 4;
+/// The most sessions kept with one person. A sender takes a new one for each 32 letters that nobody acknowledges, so this
+/// is what a full queue of one person needs.
+pub(crate) const SESSIONS_MAX: usize = 8;
 
 /// What is known of a person.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -176,6 +176,8 @@ struct OutboxFields {
     receipt: Option<Vec<u8>>,
     #[cbor(n(7), with = "minicbor::bytes")]
     deposits: Vec<u8>,
+    #[cbor(n(8), with = "minicbor::bytes")]
+    session: Option<Vec<u8>>,
 }
 
 #[derive(Encode, Decode)]
@@ -263,6 +265,10 @@ pub(crate) fn outbox(id: MessageId, item: &Item) -> Option<Record> {
             .as_ref()
             .map(|sealing| sealing.receipt.to_vec()),
         deposits: item.deposits.concat(),
+        session: item
+            .sealing
+            .as_ref()
+            .map(|sealing| sealing.session.to_vec()),
     };
     Some(write(Key::Outbox(id), fields))
 }
@@ -390,13 +396,14 @@ fn read_person(fields: PersonFields) -> Option<Contact> {
 fn read_outbox(fields: OutboxFields) -> Option<Item> {
     let body = Body::decode(&fields.body).ok()?;
     let expires = UnixTime::from_secs(fields.expires);
-    let sealing = match (fields.sealed, fields.receipt) {
-        (Some(bytes), Some(receipt)) => Some(Sealing {
+    let sealing = match (fields.sealed, fields.receipt, fields.session) {
+        (Some(bytes), Some(receipt), Some(session)) => Some(Sealing {
             bytes,
             receipt: receipt.try_into().ok()?,
+            session: session.try_into().ok()?,
         }),
-        (None, None) => None,
-        (Some(_), None) | (None, Some(_)) => return None,
+        (None, None, None) => None,
+        _ => return None,
     };
     Some(Item {
         to: Address::from_octets(fields.to)?,

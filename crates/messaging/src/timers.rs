@@ -11,6 +11,8 @@ pub(crate) enum Timer {
     Receipts(Address),
     /// A path to this person is asked for again.
     Path(Address),
+    /// There is place on the path to this person.
+    Next(Address),
     /// A message is sent, sent again or given to carriers.
     Message(MessageId),
     /// The own prekeys are gossiped again.

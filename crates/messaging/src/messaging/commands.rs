@@ -153,9 +153,10 @@ impl Messaging {
             self.event(Event::ContactChanged { address: to });
         }
         let (id, item) = self.new_item(to, content, lifetime, urgency);
-        let state = item.state;
+        let (state, may_fly) = (item.state, self.may_fly(&item));
         self.outbox.insert(id, item);
-        if !self.seal(id) {
+        // Sealing persists too: one record instead of two where it can go at once.
+        if !may_fly || !self.seal(id) {
             self.persist_item(id);
         }
         self.event(Event::Answer {
@@ -346,12 +347,12 @@ impl Messaging {
         let Some(item) = self.outbox.remove(&id) else {
             return;
         };
-        self.persist(Key::Outbox(id).removal());
         self.timers.cancel(Timer::Message(id));
         if item.is_of_user() {
             let state = MessageState::Failed(reason);
             self.event(Event::StateChanged { message: id, state });
         }
+        self.persist(Key::Outbox(id).removal());
         self.land(&item);
     }
 }

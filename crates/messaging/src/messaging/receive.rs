@@ -210,13 +210,26 @@ impl Messaging {
             None => Via::Bundle,
         };
         // The message first, then the state of the session that opened it: torn between the two, the message is known
-        // by its id, and its key is merely kept for longer.
+        // by its id, and its key is merely kept for longer. Receipts take effect even before: they can be repeated, but
+        // what is marked as received is not looked at again.
         if let Some(body) = &body {
+            self.apply_receipt(from, &body.content);
             self.keep(from, envelope, body, via);
         }
         self.keep_opened(from, opened);
         if let Some(body) = body {
             self.accept(from, envelope, body, via);
+        }
+    }
+
+    fn apply_receipt(&mut self, from: Address, content: &Content) {
+        if let Content::Receipt { arrived, read } = content {
+            for id in arrived {
+                self.handle_arrived(from, *id);
+            }
+            for id in read {
+                self.handle_read(from, *id);
+            }
         }
     }
 
@@ -328,13 +341,7 @@ impl Messaging {
                 }));
                 self.queue_receipt(from, id);
             }
-            Content::Receipt { arrived, read } => {
-                for id in arrived {
-                    self.handle_arrived(from, id);
-                }
-                for id in read {
-                    self.handle_read(from, id);
-                }
+            Content::Receipt { .. } => {
                 // Receipts for receipts only where they cost nothing to carry; else there would be no end.
                 if via == Via::Flow {
                     self.queue_receipt(from, id);

@@ -24,6 +24,9 @@ use crate::timers::Timer;
 /// The most unacknowledged messages on the path to one person: enough for a round trip of a few hops, few enough not to
 /// fill the queues of a slow link.
 const IN_FLIGHT_MAX: usize = 16;
+/// The most unacknowledged letters of one session. They may arrive in any order, and a reader keeps the keys of at most 40
+/// skipped ones (`vodozemac`, `MAX_MESSAGE_KEYS`).
+const UNACKNOWLEDGED_PER_SESSION_MAX: usize = 32;
 /// The most acknowledgements kept for one person; the oldest is dropped (its message is sent again and asks anew).
 const UNSENT_RECEIPTS_MAX: usize = 256;
 
@@ -43,7 +46,9 @@ impl Messaging {
             self.give_up(id, reason);
             return;
         }
-        if item.sealing.is_none() && !self.seal(id) {
+        // Sealed only when it leaves: what waits behind others shall not crowd a session.
+        let leaves = self.may_fly(item) || self.is_deposit_due(item);
+        if leaves && !self.seal(id) {
             self.seek_keys(to);
             return;
         }
@@ -53,6 +58,18 @@ impl Messaging {
         }
         self.deposit_if_due(id);
         self.schedule(id);
+    }
+
+    /// Whether the path to a message's recipient has place for it.
+    pub(super) fn may_fly(&self, item: &Item) -> bool {
+        let peer = self.people.find(&item.to);
+        self.paths.contains_key(&item.to)
+            && (item.flown_at.is_some() || peer.is_some_and(|peer| peer.in_flight < IN_FLIGHT_MAX))
+    }
+
+    fn is_deposit_due(&self, item: &Item) -> bool {
+        self.deposit_due(item)
+            .is_some_and(|due| due <= self.now.instant)
     }
 
     /// Seals a message that is not sealed and persists it; says whether it is sealed now.
@@ -69,29 +86,38 @@ impl Messaging {
             sent_at: item.sent_at,
             content: item.content.clone(),
         };
-        if !self.has_session(to) {
+        let Some(session) = self.choose_session(to) else {
             return false;
-        }
+        };
         let receipt: [u8; 32] = self.rng.bytes();
         let Some(bytes) = self.seal_body(to, &body, receipt, expires) else {
             self.counters.unsendable = self.counters.unsendable.saturating_add(1);
             return false;
         };
         if let Some(item) = self.outbox.find_mut(&id) {
-            item.sealing = Some(Sealing { bytes, receipt });
+            item.sealing = Some(Sealing {
+                bytes,
+                receipt,
+                session,
+            });
             item.deposited = Deposited::No;
         }
         self.persist_item(id);
         true
     }
 
-    /// Whether there is a session to send with; starts one if there are prekeys for it.
-    fn has_session(&mut self, to: Address) -> bool {
-        match self.people.find(&to) {
-            Some(peer) if !peer.sessions.is_empty() => true,
-            Some(_) => self.start_session(to),
-            None => false,
+    /// The session to send with, which is the last one; starts one if there is none, or if too many letters of the last
+    /// one are on their way, and there are prekeys for it.
+    fn choose_session(&mut self, to: Address) -> Option<[u8; 32]> {
+        let last = |core: &Self| core.people.find(&to)?.sessions.last().map(|slot| slot.id);
+        let session = last(self);
+        let crowded = session.is_none_or(|session| {
+            self.outbox.sealed_with(to, &session) >= UNACKNOWLEDGED_PER_SESSION_MAX
+        });
+        if crowded {
+            self.start_session(to);
         }
+        last(self)
     }
 
     fn seal_body(
@@ -238,11 +264,10 @@ impl Messaging {
         let Some(item) = self.outbox.find(&id) else {
             return;
         };
-        let due = self.deposit_due(item);
         let Some(sealing) = item.sealing.clone() else {
             return;
         };
-        if due.is_none_or(|due| due > self.now.instant) {
+        if !self.is_deposit_due(item) {
             return;
         }
         let (to, expires, urgency) = (item.to, item.expires, item.urgency);
@@ -445,18 +470,22 @@ impl Messaging {
             .is_some_and(|arrived| arrived.to == from)
         {
             self.outbox.remove_arrived(&id);
-            self.persist(Key::Arrived(id).removal());
             let state = MessageState::Read;
             self.event(Event::StateChanged { message: id, state });
+            self.persist(Key::Arrived(id).removal());
         }
     }
 
+    /// Settles a message that has arrived. The user hears of it before it is forgotten on disk: torn between the two, it
+    /// is sent again, acknowledged again and reported again.
     fn confirm(&mut self, id: MessageId) {
         let Some(item) = self.outbox.remove(&id) else {
             return;
         };
         self.timers.cancel(Timer::Message(id));
         if item.is_of_user() {
+            let state = MessageState::Arrived;
+            self.event(Event::StateChanged { message: id, state });
             let arrived = Arrived {
                 to: item.to,
                 serial: item.serial,
@@ -468,10 +497,6 @@ impl Messaging {
             }
         }
         self.persist(Key::Outbox(id).removal());
-        if item.is_of_user() {
-            let state = MessageState::Arrived;
-            self.event(Event::StateChanged { message: id, state });
-        }
         for receipt in &item.deposits {
             self.outputs.push_back(Output::Reveal { receipt: *receipt });
         }
@@ -490,13 +515,24 @@ impl Messaging {
             return;
         };
         peer.in_flight = peer.in_flight.saturating_sub(1);
-        let next = self.outbox.to_person(item.to).find(|id| {
-            let waiting = self.outbox.find(id);
-            waiting.is_some_and(|waiting| waiting.flown_at.is_none())
-        });
-        if let Some(next) = next {
-            // By the timer, so that a long queue does not run in one call.
-            self.timers.set(Timer::Message(next), self.now.instant);
+        // By a timer, so that many acknowledgements at once are followed by one look at the queue.
+        self.timers.set(Timer::Next(item.to), self.now.instant);
+    }
+
+    /// Sends the next messages to somebody, as many as may be under way.
+    pub(super) fn send_next(&mut self, to: Address) {
+        let in_flight = self.people.find(&to).map_or(0, |peer| peer.in_flight);
+        let next: Vec<_> = self
+            .outbox
+            .to_person(to)
+            .filter(|id| {
+                let waiting = self.outbox.find(id);
+                waiting.is_some_and(|waiting| waiting.flown_at.is_none())
+            })
+            .take(IN_FLIGHT_MAX.saturating_sub(in_flight))
+            .collect();
+        for id in next {
+            self.attempt(id);
         }
     }
 
