@@ -600,6 +600,7 @@ impl Flows {
                 self.handle_protected(from, token, tag, routes, now);
             }
             FlowMessage::Swallowed { token } => self.handle_swallowed(from, token, now),
+            FlowMessage::Doubt { token } => self.handle_doubt(from, token, now),
             FlowMessage::Trying { token } => self.handle_trying(from, token, now),
         }
     }

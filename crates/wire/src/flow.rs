@@ -277,9 +277,17 @@ pub enum FlowMessage {
         #[cbor(n(1), with = "minicbor::bytes")]
         tag: [u8; 8],
     },
-    /// Says that the first packet was sent on and never shown to arrive: the hop before need not blame this one.
+    /// Says that packets were sent on and never shown to arrive: the hop before need not blame this one.
     #[n(10)]
     Swallowed {
+        /// Names the attempt.
+        #[n(0)]
+        token: PathToken,
+    },
+    /// Asks each hop to find out where packets of a proven path get lost: who has sent some on and hears neither of the
+    /// next hop's innocence nor a sign of life blames it.
+    #[n(12)]
+    Doubt {
         /// Names the attempt.
         #[n(0)]
         token: PathToken,
@@ -357,7 +365,8 @@ impl FlowMessage {
             | Self::Protect { .. }
             | Self::Protected { .. }
             | Self::Swallowed { .. }
-            | Self::Trying { .. } => Ok(()),
+            | Self::Trying { .. }
+            | Self::Doubt { .. } => Ok(()),
         }
     }
 }
@@ -571,6 +580,7 @@ mod tests {
                 FlowMessage::Protected { token, tag },
                 FlowMessage::Swallowed { token },
                 FlowMessage::Trying { token },
+                FlowMessage::Doubt { token },
             ] {
                 prop_assert_eq!(FlowMessage::decode(&message.encode()), Ok(message));
             }

@@ -142,7 +142,7 @@ impl Scores {
     pub(super) fn record_failure(&mut self, to: NeighbourId, blame: Blame, now: Instant) {
         let weight = match blame {
             Blame::Full => UNIT,
-            Blame::Shared => UNIT / 8,
+            Blame::Shared => UNIT / 4,
         };
         let failures = self.failures(to, now).saturating_add(weight);
         let failures = failures.min(FAILURES_MAX);
@@ -151,8 +151,9 @@ impl Scores {
 
     /// A packet was shown to arrive through `to`.
     pub(super) fn record_success(&mut self, to: NeighbourId, now: Instant) {
-        let failures = self.failures(to, now) / 4;
-        if failures < UNIT / 8 {
+        // Less than a failure weighs: who lets first packets pass and drops the rest must not come out even.
+        let failures = self.failures(to, now).saturating_sub(UNIT / 4);
+        if failures == 0 {
             self.scores.remove(&to);
         } else {
             self.scores.insert(to, Score { failures, at: now });
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_fade_and_a_success_clears_most() {
+    fn failures_fade_and_a_success_clears_some() {
         let (mut scores, to) = (Scores::default(), NeighbourId(1));
         for _ in 0..4 {
             scores.record_failure(to, Blame::Full, Instant::ZERO);
@@ -208,9 +209,9 @@ mod tests {
         assert_eq!(scores.failures(to, Instant::ZERO), 4_000);
         assert_eq!(scores.failures(to, Instant::from_millis(40_000)), 1_000);
         scores.record_success(to, Instant::ZERO);
-        assert_eq!(scores.failures(to, Instant::ZERO), 1_000);
+        assert_eq!(scores.failures(to, Instant::ZERO), 3_750);
         scores.record_failure(to, Blame::Shared, Instant::ZERO);
-        assert_eq!(scores.failures(to, Instant::ZERO), 1_125);
+        assert_eq!(scores.failures(to, Instant::ZERO), 4_000);
         scores.forget(to);
         assert_eq!(scores.failures(to, Instant::ZERO), 0);
     }

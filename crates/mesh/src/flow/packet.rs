@@ -560,15 +560,21 @@ impl Flows {
     /// A path that does not deliver: another one is looked for.
     fn note_stall(&mut self, id: PathId, now: Instant) {
         let Some(path) = self.path(id) else { return };
-        let (token, flow, side) = (path.token, path.flow, path.side);
+        let (token, flow, side, proven) = (path.token, path.flow, path.side, path.proven);
         self.counters.stalls = self.counters.stalls.saturating_add(1);
-        self.blame_first_hop(token, now);
+        // A new path is worth more when the relays know where the old one failed.
+        let mut known_after = Duration::ZERO;
+        if proven && side == Side::Initiator {
+            known_after = self.pass_doubt(token, now);
+        } else {
+            self.blame_first_hop(token, now);
+        }
         let active = flow
             .and_then(|flow| self.conversations.get(&flow))
             .and_then(|one| one.active);
         if let Some(flow) = flow.filter(|_| active == Some(id)) {
             let delay = match side {
-                Side::Initiator => Duration::ZERO,
+                Side::Initiator => known_after,
                 Side::Responder => Duration::from_millis(100),
             };
             self.begin_seek(flow, delay, u32::MAX, now);

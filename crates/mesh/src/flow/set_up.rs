@@ -522,6 +522,40 @@ impl Flows {
         }
     }
 
+    /// The source misses acknowledgements, and has just sent pings: whoever has sent packets on asks the next hop and waits for its answer. Who has
+    /// got none says nothing, so that the blame falls on the hop that should have sent them.
+    pub(super) fn handle_doubt(&mut self, from: NeighbourId, token: PathToken, now: Instant) {
+        let Some(circuit) = self.circuits.get(&token) else {
+            return self.count_stray();
+        };
+        let upstream = circuit.upstream.filter(|hop| hop.neighbour == from);
+        let used = upstream.and_then(|hop| self.labels.last_used(hop.own?));
+        if circuit.pending.is_some() || used.is_none_or(|used| now.since(used) > circuit.patience) {
+            return self.count_stray();
+        }
+        match circuit.end {
+            End::Destination(_) => self.send_control(from, &FlowMessage::Swallowed { token }),
+            End::Relay => {
+                self.pass_doubt(token, now);
+            }
+            End::Source(_) | End::BypassSource(_) | End::BypassEnd => {}
+        }
+    }
+
+    /// Asks the next hop where packets get lost; returns how long it has to answer.
+    pub(super) fn pass_doubt(&mut self, token: PathToken, now: Instant) -> Duration {
+        let Some(circuit) = self.circuits.get(&token) else {
+            return Duration::ZERO;
+        };
+        let patience = circuit.patience;
+        let Some(hop) = circuit.downstream else {
+            return Duration::ZERO;
+        };
+        self.judge_later(token, now + patience);
+        self.send_control(hop.neighbour, &FlowMessage::Doubt { token });
+        patience
+    }
+
     /// The next hop asks for time to try another neighbour.
     pub(super) fn handle_trying(&mut self, from: NeighbourId, token: PathToken, now: Instant) {
         let Some(circuit) = self.circuits.get_mut(&token) else {

@@ -21,6 +21,8 @@ pub(super) enum Conduct {
     Honest,
     /// Forwards control messages, drops others' packets.
     DropsData,
+    /// Lets the first packets of each path pass, so that it looks proven, and drops the rest.
+    DropsLater,
     /// Drops every second of others' packets.
     DropsHalf,
     /// Takes set-ups for others and says nothing.
@@ -414,13 +416,16 @@ impl Net {
         let now = at(self.now);
         let node = &mut self.nodes[to];
         if node.conduct != Conduct::Honest {
+            let decision = node.flows.forward(id_of(from), label, now);
+            let held = decision == Forward::Hold;
             let relayed = matches!(
-                node.flows.forward(id_of(from), label, now),
+                decision,
                 Forward::Relay { .. } | Forward::RelayInside { .. } | Forward::Hold
             );
             node.dropped += u32::from(relayed);
             let drops = match node.conduct {
                 Conduct::DropsData => true,
+                Conduct::DropsLater => !held,
                 Conduct::DropsHalf => node.dropped % 2 == 0,
                 Conduct::Honest | Conduct::SwallowsSetUps => false,
             };
