@@ -5,6 +5,10 @@ mod prekeys;
 mod receive;
 mod send;
 #[cfg(test)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "a test that overflows fails, as it should"
+)]
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -134,7 +138,7 @@ impl Messaging {
             }
         }
         let mut core = match account {
-            Some(own) => Self::with_account(config, identity, seed, own, now),
+            Some(own) => Self::with_account(config, identity, seed, *own, now),
             None => Self::new(config, identity, seed, now),
         };
         for fact in facts {
@@ -180,7 +184,7 @@ impl Messaging {
 
     fn apply_fact(&mut self, fact: Fact) {
         match fact {
-            Fact::Account(own) => self.own = own,
+            Fact::Account(own) => self.own = *own,
             Fact::Person(address, contact) => {
                 self.serial = self.serial.max(contact.serial);
                 let peer = Peer::new(contact, self.config.retry_first);
@@ -190,7 +194,7 @@ impl Messaging {
                 self.serial = self.serial.max(slot.used);
                 // Records come in order of their keys, so the person is there; a session of nobody is a torn removal.
                 if let Some(peer) = self.people.find_mut(&address) {
-                    peer.sessions.push(slot);
+                    peer.sessions.push(*slot);
                     peer.sessions.sort_by_key(|slot| slot.used);
                 }
             }

@@ -11,7 +11,7 @@
 
 use minicbor::{Decode, Encode};
 use smartmesh_crypto::{RatchetAccount, RatchetSession};
-use smartmesh_types::{Address, Instant, MessageId, NodeKey, UnixTime};
+use smartmesh_types::{Address, Duration, Instant, MessageId, NodeKey, UnixTime};
 use smartmesh_wire::message::Body;
 use thiserror::Error;
 
@@ -37,9 +37,9 @@ pub enum RestoreError {
 
 /// One record, read.
 pub(crate) enum Fact {
-    Account(OwnKeys),
+    Account(Box<OwnKeys>),
     Person(Address, Contact),
-    Session(Address, Slot),
+    Session(Address, Box<Slot>),
     Outbox(MessageId, Item),
     Arrived(MessageId, Arrived),
     Inbox(MessageId, Received),
@@ -328,7 +328,7 @@ pub(crate) fn read(record: &Record) -> Result<Option<Fact>, RestoreError> {
 
 fn read_fields(key: &[u8], fields: &[u8]) -> Option<Fact> {
     match Key::decode(key)? {
-        Key::Account => read_account(decode(fields)?).map(Fact::Account),
+        Key::Account => read_account(decode(fields)?).map(|own| Fact::Account(Box::new(own))),
         Key::Person(address) => {
             read_person(decode(fields)?).map(|contact| Fact::Person(address, contact))
         }
@@ -336,7 +336,8 @@ fn read_fields(key: &[u8], fields: &[u8]) -> Option<Fact> {
             let fields: SessionFields = decode(fields)?;
             let session = RatchetSession::from_stored(&fields.session).ok()?;
             let used = fields.used;
-            (session.id() == id).then_some(Fact::Session(address, Slot { id, session, used }))
+            (session.id() == id)
+                .then_some(Fact::Session(address, Box::new(Slot { id, session, used })))
         }
         Key::Outbox(id) => read_outbox(decode(fields)?).map(|item| Fact::Outbox(id, item)),
         Key::Arrived(id) => {
@@ -421,7 +422,7 @@ fn read_outbox(fields: OutboxFields) -> Option<Item> {
         state: MessageState::Waiting { until: expires },
         queued_at: Instant::ZERO,
         flown_at: None,
-        retry: smartmesh_types::Duration::ZERO,
+        retry: Duration::ZERO,
         carried: 0,
         deposited: Deposited::No,
     })

@@ -2,7 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use smartmesh_types::{Address, Instant, MessageId};
+use smartmesh_types::{Address, Duration, Instant, MessageId};
+
+/// The pause after this one: twice as long, up to a longest.
+pub(crate) fn longer(pause: Duration, longest: Duration) -> Duration {
+    pause.saturating_mul(2).min(longest)
+}
 
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

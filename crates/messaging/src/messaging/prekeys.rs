@@ -10,7 +10,7 @@ use crate::border::{Event, Output};
 use crate::keys::{OneTime, Rotated, verify_bundle};
 use crate::peer::{PeerKeys, RENEWAL_PAUSE, Wanted};
 use crate::records;
-use crate::timers::Timer;
+use crate::timers::{Timer, longer};
 
 /// People near whose prekeys are kept although they are no contacts; the one that ends first makes room.
 const HEARD_MAX: usize = 64;
@@ -37,7 +37,7 @@ impl Messaging {
             return;
         };
         let at = self.now.instant + peer.path_retry;
-        peer.path_retry = (peer.path_retry * 2).min(self.config.retry_max);
+        peer.path_retry = longer(peer.path_retry, self.config.retry_max);
         self.timers.set(Timer::Path(to), at);
         self.send_over_path(to, &Object::PrekeyRequest);
     }
@@ -202,7 +202,7 @@ impl Messaging {
         if let Some(peer) = self.people.find_mut(&from) {
             peer.renewal.wanted = Wanted::No;
             peer.renewal.not_before = now + peer.renewal.pause;
-            peer.renewal.pause = (peer.renewal.pause * 2).min(RENEWAL_PAUSE.1);
+            peer.renewal.pause = longer(peer.renewal.pause, RENEWAL_PAUSE.1);
         }
         self.counters.renewals = self.counters.renewals.saturating_add(1);
         self.send_silently(from, Content::Renew, Duration::ZERO);

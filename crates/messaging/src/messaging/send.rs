@@ -9,7 +9,7 @@
 //! | expired, cancelled | over |
 
 use smartmesh_crypto::{SEALED_OVERHEAD_BYTES, seal_to};
-use smartmesh_types::{Address, Instant, MessageId, NodeKey};
+use smartmesh_types::{Address, Duration, Instant, MessageId, NodeKey, UnixTime};
 use smartmesh_wire::message::{Body, Content, Envelope, Object, RECEIPT_IDS_MAX, SEALED_VERSION};
 
 use super::{Messaging, PATHS_MAX, Path};
@@ -19,11 +19,13 @@ use crate::peer::{SESSIONS_MAX, Slot, Wanted};
 use crate::pieces;
 use crate::records::{self, Key};
 use crate::state::{FailReason, MessageState};
-use crate::timers::Timer;
+use crate::timers::{Timer, longer};
 
 /// The most unacknowledged messages on the path to one person: enough for a round trip of a few hops, few enough not to
 /// fill the queues of a slow link.
 const IN_FLIGHT_MAX: usize = 16;
+/// Word that somebody is near starts no new attempt so soon after the last.
+const NEARBY_PAUSE: Duration = Duration::from_millis(250);
 /// The most unacknowledged letters of one session. They may arrive in any order, and a reader keeps the keys of at most 40
 /// skipped ones (`vodozemac`, `MAX_MESSAGE_KEYS`).
 const UNACKNOWLEDGED_PER_SESSION_MAX: usize = 32;
@@ -125,7 +127,7 @@ impl Messaging {
         to: Address,
         body: &Body,
         receipt: [u8; 32],
-        expires: smartmesh_types::UnixTime,
+        expires: UnixTime,
     ) -> Option<Vec<u8>> {
         let text = body.encode().ok()?;
         let peer = self.people.find_mut(&to)?;
@@ -214,7 +216,7 @@ impl Messaging {
         };
         match item.flown_at {
             Some(at) if now < at + item.retry => return,
-            Some(_) => item.retry = (item.retry * 2).min(self.config.retry_max),
+            Some(_) => item.retry = longer(item.retry, self.config.retry_max),
             None if peer.in_flight >= IN_FLIGHT_MAX => return,
             None => peer.in_flight = peer.in_flight.saturating_add(1),
         }
@@ -396,7 +398,7 @@ impl Messaging {
         };
         let recent = peer
             .path_asked_at
-            .is_some_and(|at| self.now.instant < at + self.config.retry_first / 4);
+            .is_some_and(|at| self.now.instant < at + NEARBY_PAUSE);
         if !recent {
             peer.path_retry = self.config.retry_first;
             self.timers.cancel(Timer::Path(address));
@@ -422,7 +424,7 @@ impl Messaging {
         };
         peer.path_asked_at = Some(self.now.instant);
         let at = self.now.instant + peer.path_retry;
-        peer.path_retry = (peer.path_retry * 2).min(self.config.retry_max);
+        peer.path_retry = longer(peer.path_retry, self.config.retry_max);
         self.timers.set(Timer::Path(to), at);
         self.outputs.push_back(Output::OpenPath { to });
     }
@@ -570,7 +572,7 @@ impl Messaging {
                     arrived: some.to_vec(),
                     read: Vec::new(),
                 };
-                self.send_silently(to, content, std::time::Duration::ZERO);
+                self.send_silently(to, content, Duration::ZERO);
             }
         }
     }

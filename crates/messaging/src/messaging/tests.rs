@@ -414,7 +414,8 @@ impl World {
             .collect();
         bundles.extend(doubled);
         while !bundles.is_empty() {
-            let choice = self.rng.below(bundles.len() as u64) as usize;
+            let choice = self.rng.below(bundles.len().try_into().unwrap());
+            let choice = usize::try_from(choice).unwrap();
             let bundle = bundles.swap_remove(choice);
             let to = self.index(bundle.to);
             let sealed = bundle.sealed;
@@ -442,7 +443,10 @@ impl World {
             .iter()
             .map(|message| match &message.content {
                 Content::Text(text) => text.as_str(),
-                other => panic!("{other:?}"),
+                Content::File(_)
+                | Content::Receipt { .. }
+                | Content::Renew
+                | Content::Unsupported { .. } => panic!("not a text: {message:?}"),
             });
         texts.collect()
     }

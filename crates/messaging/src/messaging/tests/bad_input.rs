@@ -158,7 +158,7 @@ fn garbage_in_every_layer_is_counted() {
     world.run_secs(1);
     let from = world.address(0);
     let mut bytes = vec![0; 300];
-    for n in 0..500 {
+    for n in 0..500_u64 {
         world.rng.fill(&mut bytes);
         let length = usize::try_from(world.rng.below(300)).unwrap();
         let payload = bytes[..length].to_vec();
@@ -184,8 +184,8 @@ fn garbage_in_every_layer_is_counted() {
         }
         let alice = world.phones[0].identity.end_to_end_key();
         let sealed = forge(&mut world, &alice, |it| {
-            it.id = MessageId([n as u8; 16]);
-            it.ratchet_kind = (n % 3) as u8;
+            it.id = MessageId([n.to_be_bytes(); 2].concat().try_into().unwrap());
+            it.ratchet_kind = u8::from(n % 2 == 0);
             it.ratchet = payload;
         });
         world.input(1, Input::Bundle { sealed }).unwrap();
