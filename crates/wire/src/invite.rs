@@ -277,7 +277,8 @@ mod tests {
                 prop_assert_eq!(bundle.encode().unwrap(), bytes);
             }
             prop_assert!(PrekeyBundle::from_text(&text).is_err());
-            prop_assert!(PrekeyBundle::from_text(&format!("smartmesh:{text}")).is_err());
+            let with_scheme = ["smartmesh:", &text].concat();
+            prop_assert!(PrekeyBundle::from_text(&with_scheme).is_err());
         }
     }
 
