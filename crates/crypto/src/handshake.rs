@@ -187,6 +187,13 @@ impl Handshake {
             .expect("SHA-256 gives 32 bytes")
     }
 
+    /// The other side's static key, as soon as a message has shown it.
+    pub fn remote_static(&self) -> Option<[u8; 32]> {
+        self.0
+            .get_remote_static()
+            .and_then(|key| key.first_chunk().copied())
+    }
+
     /// Whether the last message has been read or written.
     pub fn is_finished(&self) -> bool {
         self.0.is_handshake_finished()
@@ -201,11 +208,7 @@ impl Handshake {
             return Err(HandshakeError::Step);
         }
         let binding = self.binding();
-        let remote_static = self
-            .0
-            .get_remote_static()
-            .and_then(|key| key.first_chunk().copied());
-        let remote_static = remote_static.ok_or(HandshakeError::Step)?;
+        let remote_static = self.remote_static().ok_or(HandshakeError::Step)?;
         // The framework's Split() gives (initiator to responder, responder to initiator).
         let (first, second) = self.0.dangerously_get_raw_split();
         let (send, receive) = if self.0.is_initiator() {

@@ -381,14 +381,18 @@ mod tests {
             prop_assert!(RatchetAccount::from_stored(&bytes).is_err());
         }
 
+        /// The header of a first message is not under its MAC, and X25519 ignores a key's top bit (RFC 7748 §5), so a few
+        /// flips go unnoticed here; they change no text. The outer seal notices every one.
         #[test]
-        fn a_damaged_message_does_not_open(position in 0_usize..400, bit in 0_u8..8) {
+        fn a_damaged_message_never_opens_to_another_text(position in any::<proptest::sample::Index>(), bit in 0_u8..8) {
             let (alice, mut bob, mut session, _) = pair();
             let mut bytes = session.encrypt(b"text").unwrap().to_bytes();
-            let position = position % bytes.len();
+            let position = position.index(bytes.len());
             bytes[position] ^= 1 << bit;
-            if let Ok(message) = RatchetMessage::parse(0, &bytes) {
-                prop_assert!(bob.accept_session(&alice.identity_key(), &message).is_err());
+            if let Ok(message) = RatchetMessage::parse(0, &bytes)
+                && let Ok((_, text)) = bob.accept_session(&alice.identity_key(), &message)
+            {
+                prop_assert_eq!(&text[..], b"text");
             }
         }
     }
