@@ -504,7 +504,8 @@ mod tests {
                 ratchet,
             };
             let bytes = envelope.encode_padded(97).unwrap();
-            prop_assert!((bytes.len() + 97).is_power_of_two() && bytes.len() + 97 >= SEALED_BYTES_MIN);
+            let sealed = bytes.len().saturating_add(97);
+            prop_assert!(sealed.is_power_of_two() && sealed >= SEALED_BYTES_MIN);
             prop_assert_eq!(Envelope::decode(&bytes), Ok(envelope));
         }
 
