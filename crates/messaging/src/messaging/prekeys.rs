@@ -98,12 +98,20 @@ impl Messaging {
         }
         let known = match self.people.find(&address) {
             Some(peer) if peer.is_blocked() => return,
-            Some(peer) => peer.contact.keys.as_ref().map(|keys| keys.expires),
-            None => self.heard.get(&address).map(|heard| heard.expires),
+            Some(peer) => {
+                let keys = peer.contact.keys.as_ref();
+                keys.map(|keys| (keys.expires, peer.contact.proposed.as_str()))
+            }
+            None => {
+                let heard = self.heard.get(&address);
+                heard.map(|heard| (heard.expires, heard.name.as_str()))
+            }
         };
         // What is no news needs no look at its signature.
-        if known.is_some_and(|expires| expires >= bundle.expires) || bundle.expires <= self.now.unix
-        {
+        let is_news = known.is_none_or(|(expires, name)| {
+            bundle.expires > expires || (bundle.expires == expires && name != bundle.name)
+        });
+        if !is_news || bundle.expires <= self.now.unix {
             return;
         }
         if verify_bundle(&bundle).is_err() {
@@ -138,7 +146,8 @@ impl Messaging {
         // one-time prekeys.
         let news = old.is_none_or(|old| {
             bundle.expires > old.expires
-                || (bundle.expires == old.expires && !bundle.one_time.is_empty())
+                || (bundle.expires == old.expires
+                    && (!bundle.one_time.is_empty() || bundle.name != peer.contact.proposed))
         });
         let wanted = peer.renewal.wanted;
         if !news && wanted == Wanted::No {
@@ -150,7 +159,12 @@ impl Messaging {
             if !bundle.name.is_empty() && !bundle.name.chars().any(char::is_control) {
                 peer.contact.proposed = bundle.name.clone();
             }
-            let keys = PeerKeys::of(bundle);
+            let mut keys = PeerKeys::of(bundle);
+            if let Some(old) = old.filter(|old| old.fallback == keys.fallback)
+                && keys.one_time.is_empty()
+            {
+                keys.one_time.clone_from(&old.one_time);
+            }
             self.people.apply_keys(&address, bundle.node_key, keys);
             self.persist_person(&address);
             if first || replaced {
