@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use smartmesh_types::{Duration, Instant, Label, NeighbourId, Tag};
 use smartmesh_wire::flow::{FlowMessage, PathToken, Purpose, SetUp};
 
+use crate::route::SearchToken;
+
 use super::budget::{Bucket, SharedBucket};
 use super::label::Action;
 use super::path::Way;
@@ -142,7 +144,7 @@ pub(super) struct Neighbour {
 pub(super) struct Aim<'a> {
     pub(super) from: Option<NeighbourId>,
     pub(super) tag: Tag,
-    pub(super) search: Option<[u8; 8]>,
+    pub(super) search: Option<SearchToken>,
     pub(super) nonce: u32,
     pub(super) explore: u8,
     pub(super) exclude: &'a [NeighbourId],

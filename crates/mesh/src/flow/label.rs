@@ -130,12 +130,6 @@ impl LabelTable {
         }
     }
 
-    pub(super) fn touch(&mut self, label: Label, now: Instant) {
-        if let Some(slot) = self.slot_mut(label) {
-            slot.last_used = now;
-        }
-    }
-
     pub(super) fn last_used(&self, label: Label) -> Option<Instant> {
         self.slot(label).map(|slot| slot.last_used)
     }

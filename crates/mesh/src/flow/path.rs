@@ -17,9 +17,8 @@
 use std::collections::VecDeque;
 
 use smartmesh_crypto::{
-    CipherSuite, Finished, Handshake, Identity, KeyPair, OpeningKey, Pattern, Rng,
-    SIGNATURE_BYTES, SealingKey, TAG_BYTES, address_of, hmac_sha256_truncated, sha256, verify_mac,
-    verify_signature,
+    CipherSuite, Finished, Handshake, Identity, KeyPair, OpeningKey, Pattern, Rng, SIGNATURE_BYTES,
+    SealingKey, TAG_BYTES, address_of, hmac_sha256_truncated, sha256, verify_mac, verify_signature,
 };
 use smartmesh_types::{Address, Duration, FlowId, Instant, Label, NeighbourId, NodeKey};
 use smartmesh_wire::flow::{PACKET_HEADER_BYTES, PacketForm, PacketHeader, Patch, PathToken};
@@ -320,8 +319,7 @@ impl Path {
     ) -> Result<(), OpenError> {
         let mut handshake = self.handshake.take().ok_or(OpenError::Handshake)?;
         let payload = handshake.read(second).map_err(|_| OpenError::Handshake)?;
-        let (shown, signature) =
-            read_shown(&mut payload.as_slice()).ok_or(OpenError::Handshake)?;
+        let (shown, signature) = read_shown(&mut payload.as_slice()).ok_or(OpenError::Handshake)?;
         if self.peer != Some(address_of(&shown.key)) {
             return Err(OpenError::Handshake);
         }
@@ -341,11 +339,7 @@ impl Path {
     }
 
     /// The responder takes the third part and knows who calls; returns the secret that proves it to the path.
-    pub(super) fn accept(
-        &mut self,
-        packet: &[u8],
-        now: Instant,
-    ) -> Result<[u8; 32], OpenError> {
+    pub(super) fn accept(&mut self, packet: &[u8], now: Instant) -> Result<[u8; 32], OpenError> {
         let (_, message) = packet.split_first().ok_or(OpenError::Short)?;
         // A damaged copy must not use up the handshake, but Noise can't go back: a relay that damages the third message
         // costs this path, which it could cut anyway.
@@ -470,10 +464,7 @@ impl Path {
         let header = PacketHeader::read(packet)?;
         let counter = expand(self.send_counter, header.counter_low());
         let (_, sealed) = packet.split_at_mut_checked(PACKET_HEADER_BYTES)?;
-        let text = keys
-            .seal
-            .unseal(counter, &header.to_bytes(), sealed)
-            .ok()?;
+        let text = keys.seal.unseal(counter, &header.to_bytes(), sealed).ok()?;
         let (kind, payload) = text.split_first_mut()?;
         Some((*kind, payload))
     }
@@ -607,10 +598,7 @@ mod tests {
         assert_eq!((kind, &*text), (1, &b"text"[..]));
         let mut back = packet.clone();
         assert_eq!(a.take_back(&mut back).unwrap().1, b"text");
-        assert_eq!(
-            b.open(&mut packet, Instant::ZERO),
-            Err(OpenError::Replayed)
-        );
+        assert_eq!(b.open(&mut packet, Instant::ZERO), Err(OpenError::Replayed));
     }
 
     #[test]
@@ -635,7 +623,7 @@ mod tests {
     fn losses_show_in_the_acknowledgements() {
         let (mut a, mut b) = pair();
         let (patience, now) = (Duration::from_millis(100), Instant::ZERO);
-        let mut send = |a: &mut Path, b: &mut Path, deliver: bool| {
+        let send = |a: &mut Path, b: &mut Path, deliver: bool| {
             let mut packet = Vec::new();
             a.seal(1, b"x", &mut packet, now).unwrap();
             if deliver {

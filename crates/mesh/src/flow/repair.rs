@@ -398,14 +398,14 @@ impl Flows {
             Way::None => return,
             Way::Direct { to, label } => (to, label, packet),
             Way::Inside { to, label, push } => {
-                let mut inside =
-                    Vec::with_capacity(packet.len().saturating_add(INNER_LABEL_BYTES));
+                let mut inside = Vec::with_capacity(packet.len().saturating_add(INNER_LABEL_BYTES));
                 inside.extend_from_slice(&push.0.to_be_bytes());
                 inside.extend_from_slice(&packet);
                 (to, label, inside)
             }
         };
-        self.outputs.push_back(FlowOutput::SendData { to, label, payload });
+        self.outputs
+            .push_back(FlowOutput::SendData { to, label, payload });
     }
 
     /// Hands a packet that can't get over the link to `neighbour` back towards its sender.

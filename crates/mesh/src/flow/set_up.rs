@@ -1,10 +1,10 @@
 //! Building paths: set-ups that walk on, turn back and try again; confirmations; proofs; the end of a path.
 
-use smartmesh_crypto::sha256;
 use smartmesh_types::{Duration, Instant, Label, NeighbourId, Tag};
 use smartmesh_wire::flow::{Confirm, FlowMessage, PathToken, Purpose, Refusal, SetUp};
 
-use super::budget::Blame;
+use crate::route::SearchToken;
+
 use super::circuit::{Aim, Circuit, End, Health, Hop, Pending, Protection, Stray};
 use super::label::Action;
 use super::path::{Answer, Path, verify_knock};
@@ -66,7 +66,10 @@ impl Flows {
             return Err(Refusal::Unknown);
         }
         let end = match set_up.purpose {
-            Purpose::Bypass => self.announced.get(&token).map(|(of, _)| Action::Unwrap { from: *of }),
+            Purpose::Bypass => self
+                .announced
+                .get(&token)
+                .map(|(of, _)| Action::Unwrap { from: *of }),
             Purpose::Flow => None,
         };
         if let Some(action) = end {
@@ -105,7 +108,8 @@ impl Flows {
         now: Instant,
     ) {
         let token = set_up.token;
-        if let Some((neighbour, label)) = upstream.and_then(|hop| Some((hop.neighbour, hop.theirs?)))
+        if let Some((neighbour, label)) =
+            upstream.and_then(|hop| Some((hop.neighbour, hop.theirs?)))
         {
             self.outward.insert((neighbour, label), token);
         }
@@ -160,7 +164,7 @@ impl Flows {
         let aim = Aim {
             from,
             tag: pending.set_up.tag(),
-            search: pending.set_up.search,
+            search: pending.set_up.search.map(SearchToken),
             nonce: pending.set_up.nonce,
             explore: pending.set_up.explore,
             exclude: &exclude,
@@ -175,14 +179,6 @@ impl Flows {
         self.send_set_up(token, next, now)?;
         self.judge_later(token, now + patience);
         Ok(())
-    }
-
-    fn judge_later(&mut self, token: PathToken, at: Instant) {
-        if let Some(circuit) = self.circuits.get_mut(&token) {
-            circuit.judge_at = Some(at);
-            self.judgements.insert((at, token));
-            self.wake_at(at);
-        }
     }
 
     /// Sends a pending set-up to this neighbour, with what this hop adds to it.
@@ -327,8 +323,7 @@ impl Flows {
         let token = confirm.token;
         let label = Label(confirm.label);
         let expected = self.circuits.get(&token).is_some_and(|circuit| {
-            circuit.pending.is_some()
-                && circuit.downstream.is_some_and(|hop| hop.neighbour == from)
+            circuit.pending.is_some() && circuit.downstream.is_some_and(|hop| hop.neighbour == from)
         });
         if !expected || self.outward.contains_key(&(from, label)) {
             self.count_stray();
@@ -349,9 +344,8 @@ impl Flows {
         circuit.touched = now;
         circuit.judge_at = None;
         // What the first packet and its proof will need, with room; the confirmation has just needed this.
-        circuit.patience = ANSWER_BASE
-            + ANSWER_PER_HOP * u32::from(confirm.hops)
-            + now.since(circuit.sent_at) * 2;
+        circuit.patience =
+            ANSWER_BASE + ANSWER_PER_HOP * u32::from(confirm.hops) + now.since(circuit.sent_at) * 2;
         if let Some(hop) = circuit.downstream.as_mut() {
             hop.theirs = Some(label);
         }
@@ -427,32 +421,6 @@ impl Flows {
         }
     }
 
-    /// The destination has shown that the first packet arrived: a success of the next hop, passed on.
-    pub(super) fn handle_proven(
-        &mut self,
-        from: NeighbourId,
-        token: PathToken,
-        secret: [u8; 32],
-        now: Instant,
-    ) {
-        let Some(circuit) = self.circuits.get_mut(&token) else {
-            return self.count_stray();
-        };
-        let from_downstream = circuit.downstream.is_some_and(|hop| hop.neighbour == from);
-        if !from_downstream || sha256(&[&secret]) != circuit.proof {
-            return self.count_stray();
-        }
-        circuit.judge_at = None;
-        let (end, upstream) = (circuit.end, circuit.upstream.map(|hop| hop.neighbour));
-        self.scores.record_success(from, now);
-        if let Some(upstream) = upstream {
-            self.send_control(upstream, &FlowMessage::Proven { token, secret });
-        }
-        if let End::Source(path) = end {
-            self.prove_path(path, &secret, now);
-        }
-    }
-
     pub(super) fn handle_teardown(&mut self, from: NeighbourId, token: PathToken, now: Instant) {
         let part = self
             .circuits
@@ -471,121 +439,6 @@ impl Flows {
 
     pub(super) fn count_stray(&mut self) {
         self.counters.stray = self.counters.stray.saturating_add(1);
-    }
-
-    /// Judges the next hops whose time is up: a set-up without any answer, or a first packet that did not arrive.
-    pub(super) fn judge(&mut self, routes: &dyn NextHops, now: Instant) {
-        while let Some((at, token)) = self.judgements.first().copied() {
-            if at > now {
-                return self.wake_at(at);
-            }
-            self.judgements.remove(&(at, token));
-            let Some(circuit) = self.circuits.get_mut(&token) else {
-                continue;
-            };
-            let Some(hop) = circuit.downstream.filter(|_| circuit.judge_at == Some(at)) else {
-                continue;
-            };
-            circuit.judge_at = None;
-            let upstream = circuit.upstream;
-            self.scores.record_failure(hop.neighbour, Blame::Full, now);
-            if circuit.pending.is_none() {
-                if let Some(upstream) = upstream {
-                    self.send_control(upstream.neighbour, &FlowMessage::Swallowed { token });
-                }
-                continue;
-            }
-            self.send_control(hop.neighbour, &FlowMessage::Teardown { token });
-            self.turn_back(token, routes, now);
-            if let (Some(upstream), true) = (upstream, self.circuits.contains_key(&token)) {
-                self.send_control(upstream.neighbour, &FlowMessage::Trying { token });
-            }
-        }
-    }
-
-    /// The next hop says that somebody behind it has swallowed the first packet.
-    pub(super) fn handle_swallowed(&mut self, from: NeighbourId, token: PathToken, now: Instant) {
-        let Some(circuit) = self.circuits.get_mut(&token) else {
-            return self.count_stray();
-        };
-        if circuit.downstream.is_none_or(|hop| hop.neighbour != from) {
-            return self.count_stray();
-        }
-        circuit.judge_at = None;
-        let (end, upstream) = (circuit.end, circuit.upstream);
-        self.scores.record_failure(from, Blame::Shared, now);
-        if let Some(hop) = upstream {
-            self.send_control(hop.neighbour, &FlowMessage::Swallowed { token });
-        }
-        if let End::Source(path) = end {
-            self.doubt_path(path, now);
-        }
-    }
-
-    /// The source misses acknowledgements, and has just sent pings: whoever has sent packets on asks the next hop and waits for its answer. Who has
-    /// got none says nothing, so that the blame falls on the hop that should have sent them.
-    pub(super) fn handle_doubt(&mut self, from: NeighbourId, token: PathToken, now: Instant) {
-        let Some(circuit) = self.circuits.get(&token) else {
-            return self.count_stray();
-        };
-        let upstream = circuit.upstream.filter(|hop| hop.neighbour == from);
-        let used = upstream.and_then(|hop| self.labels.last_used(hop.own?));
-        if circuit.pending.is_some() || used.is_none_or(|used| now.since(used) > circuit.patience) {
-            return self.count_stray();
-        }
-        match circuit.end {
-            End::Destination(_) => self.send_control(from, &FlowMessage::Swallowed { token }),
-            End::Relay => {
-                self.pass_doubt(token, now);
-            }
-            End::Source(_) | End::BypassSource(_) | End::BypassEnd => {}
-        }
-    }
-
-    /// Asks the next hop where packets get lost; returns how long it has to answer.
-    pub(super) fn pass_doubt(&mut self, token: PathToken, now: Instant) -> Duration {
-        let Some(circuit) = self.circuits.get(&token) else {
-            return Duration::ZERO;
-        };
-        let patience = circuit.patience;
-        let Some(hop) = circuit.downstream else {
-            return Duration::ZERO;
-        };
-        self.judge_later(token, now + patience);
-        self.send_control(hop.neighbour, &FlowMessage::Doubt { token });
-        patience
-    }
-
-    /// The next hop asks for time to try another neighbour.
-    pub(super) fn handle_trying(&mut self, from: NeighbourId, token: PathToken, now: Instant) {
-        let Some(circuit) = self.circuits.get_mut(&token) else {
-            return self.count_stray();
-        };
-        let waits = circuit.pending.is_some()
-            && circuit.downstream.is_some_and(|hop| hop.neighbour == from);
-        if !waits || circuit.extensions == 0 {
-            return self.count_stray();
-        }
-        circuit.extensions = circuit.extensions.saturating_sub(1);
-        let (awaited, at) = (circuit.judge_at.is_some(), now + circuit.patience);
-        let upstream = circuit.upstream;
-        if awaited {
-            self.judge_later(token, at);
-        }
-        if let Some(hop) = upstream {
-            self.send_control(hop.neighbour, &FlowMessage::Trying { token });
-        }
-    }
-
-    /// The first packet of a path passes this relay: from now on its proof is awaited.
-    pub(super) fn note_first_packet(&mut self, token: PathToken, now: Instant) {
-        let Some(circuit) = self.circuits.get_mut(&token) else {
-            return;
-        };
-        circuit.first_packet = Some(now);
-        let at = now + circuit.patience;
-        self.judge_later(token, at);
-        self.refresh_actions(token);
     }
 
     /// A bypass for the link to a neighbour that has come into use.
@@ -610,7 +463,7 @@ impl Flows {
             tag: tag.0,
             search: None,
             hop_limit: super::repair::BYPASS_HOPS,
-            tries: super::conversation::TRIES,
+            tries: super::seek::TRIES,
             nonce: self.rng.u32(),
             explore: 0,
             label: 0,

@@ -17,8 +17,19 @@ fn a_set_up_takes_one_round_trip_over_one_to_eight_hops() {
         let flow = net.open(0, hops);
         net.send(0, flow, b"hello");
         net.run_until(Instant::from_millis(3 * hops as u64));
-        assert_eq!(net.texts(hops), ["hello"], "{hops} hops: one and a half round trips");
-        let FlowEvent::Up { peer, mtu, hops: counted, rtt, .. } = &net.nodes[0].events[0] else {
+        assert_eq!(
+            net.texts(hops),
+            ["hello"],
+            "{hops} hops: one and a half round trips"
+        );
+        let FlowEvent::Up {
+            peer,
+            mtu,
+            hops: counted,
+            rtt,
+            ..
+        } = &net.nodes[0].events[0]
+        else {
             panic!("{:?}", net.nodes[0].events);
         };
         assert_eq!(*peer, net.nodes[hops].address);
@@ -39,7 +50,10 @@ fn nobody_answers_where_no_route_leads() {
     net.run_for(SECOND * 20);
     assert_eq!(
         net.nodes[0].events,
-        [FlowEvent::Down { flow, reason: DownReason::NoRoute }]
+        [FlowEvent::Down {
+            flow,
+            reason: DownReason::NoRoute
+        }]
     );
     assert_eq!(net.nodes[0].flows.next_timeout(), None);
 }
@@ -47,7 +61,9 @@ fn nobody_answers_where_no_route_leads() {
 #[test]
 fn a_target_beyond_the_zone_is_searched() {
     let mut net = Net::new(6, &line(6), 1);
-    net.routing.beyond.insert(5, [9; 8]);
+    net.routing
+        .beyond
+        .insert(5, crate::route::SearchToken([9; 8]));
     let flow = net.open(0, 5);
     net.send(0, flow, b"far");
     net.run_for(SECOND);
@@ -104,7 +120,11 @@ fn check_ring_cut(split_horizon: bool, way: (usize, usize)) {
     assert_eq!(missing, [0; 0], "undelivered packets go round");
     assert!(gap < MILLI * 130, "{gap:?}");
     assert!(net.hops_max <= 16, "{}", net.hops_max);
-    let resent: u64 = net.nodes.iter().map(|node| node.flows.counters().resent).sum();
+    let resent: u64 = net
+        .nodes
+        .iter()
+        .map(|node| node.flows.counters().resent)
+        .sum();
     assert!(resent > 0, "the bypass carried what the link had lost");
 }
 
@@ -140,7 +160,10 @@ fn the_death_of_a_relay_costs_one_detection() {
         }
     });
     assert!(gap < MILLI * 200, "{gap:?}");
-    assert_eq!(missing, [0; 0], "what met the dead relay came back and went out again");
+    assert_eq!(
+        missing, [0; 0],
+        "what met the dead relay came back and went out again"
+    );
 }
 
 #[test]
@@ -256,7 +279,10 @@ fn with_a_fifth_of_the_relays_swallowing_packets_honest_paths_are_found() {
         [Conduct::SwallowsSetUps, Conduct::SwallowsSetUps],
     ] {
         let (pairs, reached) = check_holes(conduct);
-        assert!(reached * 100 >= pairs * 97, "{conduct:?}: {reached} of {pairs}");
+        assert!(
+            reached * 100 >= pairs * 97,
+            "{conduct:?}: {reached} of {pairs}"
+        );
     }
     // Relays that first look good and then accuse their neighbours take longer to walk around.
     let (pairs, reached) = check_holes([Conduct::DropsLater; 2]);
@@ -293,10 +319,19 @@ fn only_the_neighbour_that_was_told_a_label_may_use_it() {
         panic!("{sealed:?}");
     };
     let relay = &mut net.nodes[1].flows;
-    assert!(matches!(relay.forward(id_of(0), label, now), Forward::Relay { .. }));
-    assert!(matches!(relay.forward(id_of(3), label, now), Forward::Drop(_)));
+    assert!(matches!(
+        relay.forward(id_of(0), label, now),
+        Forward::Relay { .. }
+    ));
+    assert!(matches!(
+        relay.forward(id_of(3), label, now),
+        Forward::Drop(_)
+    ));
     assert_eq!(relay.counters().stolen_label, 1);
-    assert!(matches!(relay.forward(id_of(0), Label(16), now), Forward::Drop(_)));
+    assert!(matches!(
+        relay.forward(id_of(0), Label(16), now),
+        Forward::Drop(_)
+    ));
 }
 
 #[test]
@@ -308,7 +343,11 @@ fn both_sides_that_open_at_once_get_one_flow() {
     net.run_for(SECOND * 8);
     for node in [0, 3] {
         let ups = net.nodes[node].events.iter();
-        assert_eq!(ups.filter(|event| matches!(event, FlowEvent::Up { .. })).count(), 1);
+        assert_eq!(
+            ups.filter(|event| matches!(event, FlowEvent::Up { .. }))
+                .count(),
+            1
+        );
         assert_eq!(net.nodes[node].flows.flows().count(), 1);
         assert_eq!(net.nodes[node].received.len(), 1);
     }
@@ -331,9 +370,16 @@ fn unused_labels_expire_and_the_flow_comes_back_when_it_is_used() {
     net.run_for(SECOND * 700);
     assert_eq!(
         net.nodes[0].events.last(),
-        Some(&FlowEvent::Down { flow, reason: DownReason::Idle })
+        Some(&FlowEvent::Down {
+            flow,
+            reason: DownReason::Idle
+        })
     );
-    assert_eq!(net.nodes[0].flows.next_timeout(), None, "an idle node sleeps");
+    assert_eq!(
+        net.nodes[0].flows.next_timeout(),
+        None,
+        "an idle node sleeps"
+    );
 }
 
 #[test]
@@ -341,14 +387,23 @@ fn closing_frees_every_label_on_the_way() {
     let mut net = Net::new(8, &ring(8), 10);
     let flow = net.open(0, 3);
     net.run_for(SECOND);
-    assert!(net.nodes[1].flows.labels_used() > 2, "two for the flow, others for bypasses");
+    assert!(
+        net.nodes[1].flows.labels_used() > 2,
+        "two for the flow, others for bypasses"
+    );
     net.input(0, FlowInput::Close { flow });
     net.run_for(SECOND * 10);
     for node in &net.nodes {
         assert_eq!(node.flows.labels_used(), 0);
     }
     let closed = |event: &FlowEvent| {
-        matches!(event, FlowEvent::Down { reason: DownReason::Closed, .. })
+        matches!(
+            event,
+            FlowEvent::Down {
+                reason: DownReason::Closed,
+                ..
+            }
+        )
     };
     assert!(net.nodes[3].events.iter().any(closed));
 }

@@ -7,9 +7,9 @@ use smartmesh_crypto::{Identity, Rng, Seed, destination_tag};
 use smartmesh_types::{Address, Duration, FlowId, Instant, Label, NeighbourId, Now, Tag, UnixTime};
 
 use crate::flow::{
-    FlowConfig, FlowEvent, FlowInput, FlowOutput, Flows, Forward, NextHop, NextHops, PayloadKind,
-    Sealed,
+    FlowConfig, FlowEvent, FlowInput, FlowOutput, Flows, Forward, NextHops, PayloadKind, Sealed,
 };
+use crate::route::{NextHop, SearchToken};
 
 /// A link that is cut is suspected after this time and down after the next.
 const SUSPECT_AFTER: Duration = Duration::from_millis(100);
@@ -31,9 +31,22 @@ pub(super) enum Conduct {
 
 #[derive(Debug)]
 enum Event {
-    Control { from: usize, to: usize, body: Vec<u8> },
-    Data { from: usize, to: usize, label: Label, payload: Vec<u8>, hops: u32 },
-    Input { at: usize, input: FlowInput },
+    Control {
+        from: usize,
+        to: usize,
+        body: Vec<u8>,
+    },
+    Data {
+        from: usize,
+        to: usize,
+        label: Label,
+        payload: Vec<u8>,
+        hops: u32,
+    },
+    Input {
+        at: usize,
+        input: FlowInput,
+    },
 }
 
 /// What routing believes.
@@ -44,7 +57,7 @@ pub(super) struct Routing {
     /// Hides alternates whose best way leads back, as split horizon does.
     pub(super) split_horizon: bool,
     /// Targets that only a search finds, and the search's token.
-    pub(super) beyond: BTreeMap<usize, [u8; 8]>,
+    pub(super) beyond: BTreeMap<usize, SearchToken>,
     distances: BTreeMap<usize, BTreeMap<usize, u32>>,
 }
 
@@ -84,7 +97,11 @@ struct View<'a> {
 
 impl NextHops for View<'_> {
     fn tag_of(&self, address: Address) -> Tag {
-        self.routing.addresses.get(&address).copied().unwrap_or(Tag([0; 8]))
+        self.routing
+            .addresses
+            .get(&address)
+            .copied()
+            .unwrap_or(Tag([0; 8]))
     }
 
     fn is_own(&self, tag: Tag) -> bool {
@@ -104,9 +121,10 @@ impl NextHops for View<'_> {
             .neighbours(self.node)
             .filter_map(|other| {
                 let rest = self.routing.distance(other, target)?;
-                let back = self.routing.neighbours(other).find(|third| {
-                    self.routing.distance(*third, target) == rest.checked_sub(1)
-                });
+                let back = self
+                    .routing
+                    .neighbours(other)
+                    .find(|third| self.routing.distance(*third, target) == rest.checked_sub(1));
                 if self.routing.split_horizon && back == Some(self.node) {
                     return None;
                 }
@@ -122,7 +140,7 @@ impl NextHops for View<'_> {
         hops
     }
 
-    fn search_hop(&self, token: [u8; 8]) -> Option<NeighbourId> {
+    fn search_hop(&self, token: SearchToken) -> Option<NeighbourId> {
         let (&target, _) = self.routing.beyond.iter().find(|(_, t)| **t == token)?;
         self.routing
             .neighbours(self.node)
@@ -181,8 +199,10 @@ impl Net {
     ) -> Self {
         let seed = Seed::new([seed; 32]);
         let mut rng = seed.split("net").rng();
-        let both: BTreeSet<(usize, usize)> =
-            links.iter().flat_map(|(a, b)| [(*a, *b), (*b, *a)]).collect();
+        let both: BTreeSet<(usize, usize)> = links
+            .iter()
+            .flat_map(|(a, b)| [(*a, *b), (*b, *a)])
+            .collect();
         let mut routing = Routing {
             links: both.clone(),
             tags: BTreeMap::new(),
@@ -237,14 +257,20 @@ impl Net {
     }
 
     pub(super) fn input(&mut self, node: usize, input: FlowInput) {
-        let view = View { routing: &self.routing, node };
+        let view = View {
+            routing: &self.routing,
+            node,
+        };
         self.nodes[node].flows.handle(input, &view, at(self.now));
         self.drain(node, 0);
     }
 
     pub(super) fn open(&mut self, from: usize, to: usize) -> FlowId {
         let address = self.nodes[to].address;
-        let view = View { routing: &self.routing, node: from };
+        let view = View {
+            routing: &self.routing,
+            node: from,
+        };
         let flow = self.nodes[from].flows.open(address, &view, at(self.now));
         self.drain(from, 0);
         flow
@@ -273,7 +299,16 @@ impl Net {
         if self.rng.below(100) < self.loss_percent {
             return;
         }
-        self.push(self.delay, Event::Data { from, to, label, payload, hops });
+        self.push(
+            self.delay,
+            Event::Data {
+                from,
+                to,
+                label,
+                payload,
+                hops,
+            },
+        );
     }
 
     fn drain(&mut self, node: usize, hops: u32) {
@@ -281,7 +316,14 @@ impl Net {
             match output {
                 FlowOutput::SendControl { to, body } => {
                     let to = node_of(to);
-                    self.push(self.delay, Event::Control { from: node, to, body });
+                    self.push(
+                        self.delay,
+                        Event::Control {
+                            from: node,
+                            to,
+                            body,
+                        },
+                    );
                 }
                 FlowOutput::SendData { to, label, payload } => {
                     self.carry(node, node_of(to), label, payload, hops + 1);
@@ -309,8 +351,18 @@ impl Net {
         for (from, to) in [(a, b), (b, a)] {
             self.cut.insert((from, to));
             for (after, input) in [
-                (SUSPECT_AFTER, FlowInput::Suspect { neighbour: id_of(to) }),
-                (DOWN_AFTER, FlowInput::NeighbourDown { neighbour: id_of(to) }),
+                (
+                    SUSPECT_AFTER,
+                    FlowInput::Suspect {
+                        neighbour: id_of(to),
+                    },
+                ),
+                (
+                    DOWN_AFTER,
+                    FlowInput::NeighbourDown {
+                        neighbour: id_of(to),
+                    },
+                ),
             ] {
                 self.push(after, Event::Input { at: from, input });
             }
@@ -357,7 +409,9 @@ impl Net {
             let Some(next) = next else { break };
             self.now = self.now.max(next);
             if event_at == Some(next) {
-                let Some((_, event)) = self.queue.pop_first() else { break };
+                let Some((_, event)) = self.queue.pop_first() else {
+                    break;
+                };
                 self.dispatch(event);
             } else if let Some((_, node)) = timer {
                 self.input(node, FlowInput::Tick);
@@ -375,11 +429,26 @@ impl Net {
                 if self.nodes[to].conduct == Conduct::SwallowsSetUps && self.is_others(to, &body) {
                     return;
                 }
-                self.input(to, FlowInput::Control { from: id_of(from), body });
+                self.input(
+                    to,
+                    FlowInput::Control {
+                        from: id_of(from),
+                        body,
+                    },
+                );
             }
-            Event::Data { from, to, label, payload, hops } => {
+            Event::Data {
+                from,
+                to,
+                label,
+                payload,
+                hops,
+            } => {
                 if self.cut.contains(&(from, to)) || self.nodes[to].dead {
-                    self.swallowed.entry((from, to)).or_default().push((label, payload));
+                    self.swallowed
+                        .entry((from, to))
+                        .or_default()
+                        .push((label, payload));
                     return;
                 }
                 self.take_data(from, to, label, payload, hops);
@@ -400,7 +469,14 @@ impl Net {
                     .unwrap_or_default();
                 for (label, payload) in lost {
                     let neighbour = suspect.unwrap();
-                    self.input(node, FlowInput::Undelivered { neighbour, label, payload });
+                    self.input(
+                        node,
+                        FlowInput::Undelivered {
+                            neighbour,
+                            label,
+                            payload,
+                        },
+                    );
                 }
             }
         }
@@ -408,7 +484,10 @@ impl Net {
 
     fn is_others(&self, node: usize, body: &[u8]) -> bool {
         use smartmesh_wire::flow::FlowMessage;
-        let view = View { routing: &self.routing, node };
+        let view = View {
+            routing: &self.routing,
+            node,
+        };
         matches!(FlowMessage::decode(body), Ok(FlowMessage::SetUp(s)) if !view.is_own(s.tag()))
     }
 
@@ -433,8 +512,15 @@ impl Net {
                 return;
             }
         }
-        let view = View { routing: &self.routing, node: to };
-        let input = FlowInput::Data { from: id_of(from), label, payload };
+        let view = View {
+            routing: &self.routing,
+            node: to,
+        };
+        let input = FlowInput::Data {
+            from: id_of(from),
+            label,
+            payload,
+        };
         node.flows.handle(input, &view, now);
         self.drain(to, hops);
     }
@@ -463,7 +549,10 @@ fn up(node: usize) -> FlowInput {
 }
 
 pub(super) fn at(instant: Instant) -> Now {
-    Now { instant, unix: UnixTime::from_secs(1_700_000_000) }
+    Now {
+        instant,
+        unix: UnixTime::from_secs(1_700_000_000),
+    }
 }
 
 pub(super) fn line(count: usize) -> Vec<(usize, usize)> {
