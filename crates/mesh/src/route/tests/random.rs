@@ -13,6 +13,7 @@ enum Move {
     Metric(usize, u32),
     Suspect(usize),
     Recovered(usize),
+    Restart(usize),
     Wait(u64),
 }
 
@@ -25,6 +26,7 @@ fn moves(nodes: usize) -> impl Strategy<Value = Vec<Move>> {
         2 => (0_usize..1_000, 1_u32..40).prop_map(|(link, metric)| Move::Metric(link, metric * 1_000)),
         1 => (0_usize..1_000).prop_map(Move::Suspect),
         1 => (0_usize..1_000).prop_map(Move::Recovered),
+        1 => (0..nodes).prop_map(Move::Restart),
         4 => (0_u64..60_000).prop_map(Move::Wait),
     ];
     prop::collection::vec(one, 1..80)
@@ -68,6 +70,11 @@ fn play(nodes: usize, moves: Vec<Move>) -> Net {
                     let neighbour = net.id_of(a, b).unwrap();
                     net.input(a, RouteInput::Recovered { neighbour });
                 }
+            }
+            Move::Restart(node) => {
+                let unix = net.unix[node];
+                net.restart(node, &RouteConfig::default(), unix);
+                links.retain(|(a, b)| *a != node && *b != node);
             }
             Move::Wait(micros) => net.run_for(Duration::from_micros(micros)),
         }
