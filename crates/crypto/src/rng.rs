@@ -18,7 +18,7 @@ impl Seed {
     /// An independent seed for the part of the program that this label names (HKDF-SHA256, RFC 5869).
     #[must_use]
     pub fn split(&self, label: &str) -> Self {
-        Self(Zeroizing::new(derive_key(&*self.0, label)))
+        Self(Zeroizing::new(derive_key(&self.0, label)))
     }
 
     /// A generator that starts at this seed.
