@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {Hashes} from "@openzeppelin/contracts/utils/cryptography/Hashes.sol";
 import {IChannels} from "./interfaces/IChannels.sol";
 import {IConditions} from "./interfaces/IConditions.sol";
 import {Tokens} from "./Tokens.sol";
@@ -45,7 +46,7 @@ contract Channels is IChannels, Tokens, Verify {
     uint256 private constant HOLDS = 9;
     uint256 private constant FACTOR_MAX = 8;
     /// @dev A tree has at most 64 leaves.
-    uint256 private constant PROOF_MAX = 6;
+    uint256 private constant DEPTH_MAX = 6;
     /// @dev Share of the closer that an outdated unknown close costs: one in ten.
     int256 private constant FINE_DIVISOR = 10;
 
@@ -427,7 +428,7 @@ contract Channels is IChannels, Tokens, Verify {
             payeeSignature.vs,
             _party(c, p ^ 1)
         );
-        voided[keccak256(abi.encode(id, epoch, payer, leaf))] = true;
+        voided[keccak256(abi.encode(keccak256(abi.encode(id, epoch, payer)), leaf))] = true;
         emit Voided(id, leaf);
     }
 
@@ -437,29 +438,87 @@ contract Channels is IChannels, Tokens, Verify {
         bool payerHigh,
         State calldata s,
         Claim[] calldata claims,
+        uint256 depth,
+        bytes32[] calldata proof,
         Mandate[] calldata mandate
     ) external lock {
         uint256 p = payerHigh ? 1 : 0;
         (bytes32 id, uint256 epoch) = _unlocking(c, k, p, s, mandate);
-        address payer = _party(c, p);
         uint256 side = k[SIDES + p];
-        uint256 out = uint128(side >> OUT);
         // What the message itself fixes: paid and the ticks redeemed. The rest of `out` are leaves.
         uint256 limit = s.paid + uint256(uint32(k[HEAD] >> (TICKS + 32 * p))) * s.unit + s.locked;
+        uint256 out = uint128(side >> OUT);
+        bytes32[] memory leaves = _leaves(keccak256(abi.encode(id, epoch, _party(c, p))), claims);
         for (uint256 i = 0; i < claims.length; i++) {
-            Claim calldata l = claims[i];
-            bytes32 leaf = keccak256(abi.encode(LEAF, l.id, l.amount, l.expiry, keccak256(l.condition)));
-            if (!_inTree(leaf, l.index, l.proof, s.root)) revert BadLeaf();
-            uint256 bit = 1 << (DONE + l.index);
-            out += l.amount;
-            if (side & bit != 0 || out > limit) revert BadLeaf();
-            if (voided[keccak256(abi.encode(id, epoch, payer, leaf))]) revert BadLeaf();
+            uint256 bit = 1 << (DONE + uint256(claims[i].index));
+            if (side & bit != 0) revert BadLeaf();
             side |= bit;
-            if (!IConditions(conditions).satisfied(l.condition, l.witness, l.expiry)) revert NotFulfilled();
+            out += claims[i].amount;
         }
+        if (out > limit || !_inTree(claims, leaves, depth, proof, s.root)) revert BadLeaf();
         k[SIDES + p] = (side & ~(uint256(type(uint128).max) << OUT)) | (out << OUT);
         closingHash[id] = _hash(k);
         emit Unlocked(id, k);
+    }
+
+    /// @dev Hashes of the claimed leaves; reverts if one was released or is not fulfilled.
+    function _leaves(bytes32 direction, Claim[] calldata claims) private view returns (bytes32[] memory leaves) {
+        leaves = new bytes32[](claims.length);
+        for (uint256 i = 0; i < claims.length; i++) {
+            Claim calldata l = claims[i];
+            bytes32 leaf = keccak256(abi.encode(LEAF, l.id, l.amount, l.expiry, keccak256(l.condition)));
+            if (voided[keccak256(abi.encode(direction, leaf))]) revert BadLeaf();
+            if (!_satisfied(l)) revert NotFulfilled();
+            leaves[i] = leaf;
+        }
+    }
+
+    /// @dev A hash lock opened by its preimage is judged here, as Conditions would; everything else there.
+    function _satisfied(Claim calldata l) private view returns (bool) {
+        if (l.condition.length == 33 && l.witness.length == 32 && l.condition[0] == 0x01) {
+            return block.timestamp < l.expiry && sha256(l.witness) == bytes32(l.condition[1:33]);
+        }
+        return IConditions(conditions).satisfied(l.condition, l.witness, l.expiry);
+    }
+
+    /// @dev One proof for all leaves of a call, which come by rising index: level by level each node is joined with its
+    /// neighbour in the list, or with the next sibling of the proof. `nodes` is used up.
+    function _inTree(
+        Claim[] calldata claims,
+        bytes32[] memory nodes,
+        uint256 depth,
+        bytes32[] calldata proof,
+        bytes32 root
+    ) private pure returns (bool) {
+        uint256 count = nodes.length;
+        if (count == 0 || depth > DEPTH_MAX) return false;
+        uint256[] memory indices = new uint256[](count);
+        for (uint256 i = 0; i < count; i++) {
+            indices[i] = claims[i].index;
+            if (indices[i] >> depth != 0 || (i != 0 && indices[i] <= indices[i - 1])) return false;
+        }
+        uint256 used = 0;
+        // Counts here stay below the lengths of the arrays, which are checked.
+        unchecked {
+            for (; depth != 0; depth--) {
+                uint256 kept = 0;
+                for (uint256 i = 0; i < count; i++) {
+                    uint256 index = indices[i];
+                    bytes32 node = nodes[i];
+                    if (index & 1 == 1) {
+                        node = Hashes.efficientKeccak256(proof[used++], node);
+                    } else if (i + 1 < count && indices[i + 1] == index + 1) {
+                        node = Hashes.efficientKeccak256(node, nodes[++i]);
+                    } else {
+                        node = Hashes.efficientKeccak256(node, proof[used++]);
+                    }
+                    indices[kept] = index >> 1;
+                    nodes[kept++] = node;
+                }
+                count = kept;
+            }
+        }
+        return used == proof.length && nodes[0] == root;
     }
 
     function redeem(
@@ -505,20 +564,6 @@ contract Channels is IChannels, Tokens, Verify {
         epoch = uint24(word >> 192);
         if (uint256(_stateHash(id, epoch, _party(c, p), s)) != k[STATES + p]) revert WrongState();
         if (mandate.length != 0) _name(k, p ^ 1, id, epoch, _party(c, p ^ 1), 0, mandate[0]);
-    }
-
-    function _inTree(bytes32 node, uint256 index, bytes32[] calldata proof, bytes32 root)
-        private
-        pure
-        returns (bool)
-    {
-        if (proof.length > PROOF_MAX || index >> proof.length != 0) return false;
-        for (uint256 i = 0; i < proof.length; i++) {
-            node = (index >> i) & 1 == 0
-                ? keccak256(abi.encode(node, proof[i]))
-                : keccak256(abi.encode(proof[i], node));
-        }
-        return node == root;
     }
 
     // ---------------------------------------------------------------- settlement

@@ -43,15 +43,21 @@ abstract contract Verify {
         uint256 s = uint256(vs) & (type(uint256).max >> 1);
         if (s > HALF_ORDER) return false;
         bytes32 separator = DOMAIN_SEPARATOR();
-        bytes32 digest;
+        address recovered;
         assembly ("memory-safe") {
-            let at := mload(64)
-            mstore(at, hex"1901")
-            mstore(add(at, 2), separator)
-            mstore(add(at, 34), structHash)
-            digest := keccak256(at, 66)
+            let data := mload(64)
+            mstore(data, hex"1901")
+            mstore(add(data, 2), separator)
+            mstore(add(data, 34), structHash)
+            mstore(data, keccak256(data, 66))
+            mstore(add(data, 32), add(27, shr(255, vs)))
+            mstore(add(data, 64), r)
+            mstore(add(data, 96), s)
+            // ecrecover; it returns nothing for a signature of nobody.
+            mstore(0, 0)
+            pop(staticcall(gas(), 1, data, 128, 0, 32))
+            recovered := mload(0)
         }
-        address recovered = ecrecover(digest, uint8(27 + (uint256(vs) >> 255)), r, bytes32(s));
         return recovered != address(0) && recovered == signer;
     }
 }

@@ -12,28 +12,49 @@ contract UnlockTest is Base {
     uint40 private constant END = uint40(START + HOLD);
     uint40 private constant EXPIRY = uint40(START + HOLD + 2 days);
 
+    /// @dev The tree of the test at hand; claims may be spoilt afterwards.
+    IChannels.Claim[] private tree;
+
     function one(IChannels.Claim memory l) internal pure returns (IChannels.Claim[] memory a) {
         a = new IChannels.Claim[](1);
         a[0] = l;
     }
 
     /// @dev `n` hash locks of 1, 2, 3... units, the root and total of which go into the state.
-    function locks(uint256 n, IChannels.State memory s) internal pure returns (IChannels.Claim[] memory a) {
+    function locks(uint256 n, IChannels.State memory s) internal returns (IChannels.Claim[] memory a) {
         a = new IChannels.Claim[](n);
+        delete tree;
         s.locked = 0;
         for (uint256 i = 0; i < n; i++) {
             a[i] = lockClaim(uint8(i), uint96(i + 1), EXPIRY, keccak256(abi.encode(i)));
+            tree.push(a[i]);
             s.locked += uint96(i + 1);
         }
         s.root = buildTree(a);
         s.lastExpiry = EXPIRY;
     }
 
+    function single(IChannels.Claim memory l, IChannels.State memory s) internal {
+        delete tree;
+        tree.push(l);
+        s.root = leafOf(l);
+        s.locked = l.amount;
+    }
+
+    function proofFor(IChannels.Claim[] memory a) internal view returns (bytes32[] memory) {
+        uint256 picked;
+        for (uint256 i = 0; i < a.length; i++) {
+            picked |= 1 << a[i].index;
+        }
+        return proofOf(tree, picked);
+    }
+
     function doUnlock(uint256[7] memory k, bool payerHigh, IChannels.State memory s, IChannels.Claim[] memory a)
         internal
     {
+        bytes32[] memory proof = proofFor(a);
         vm.prank(stranger);
-        ch.unlock(c, k, payerHigh, s, a, none());
+        ch.unlock(c, k, payerHigh, s, a, depthOf(tree.length), proof, none());
         uint256 side = k[payerHigh ? 2 : 1];
         for (uint256 i = 0; i < a.length; i++) {
             side |= 1 << (192 + a[i].index);
@@ -50,9 +71,20 @@ contract UnlockTest is Base {
         IChannels.Claim memory l,
         bytes4 why
     ) internal {
-        IChannels.Claim[] memory a = one(l);
+        failWith(k, payerHigh, s, one(l), depthOf(tree.length), proofFor(one(l)), why);
+    }
+
+    function failWith(
+        uint256[7] memory k,
+        bool payerHigh,
+        IChannels.State memory s,
+        IChannels.Claim[] memory a,
+        uint256 depth,
+        bytes32[] memory proof,
+        bytes4 why
+    ) internal {
         vm.expectRevert(why);
-        ch.unlock(c, k, payerHigh, s, a, none());
+        ch.unlock(c, k, payerHigh, s, a, depth, proof, none());
     }
 
     // ---------------------------------------------------------------- unlock
@@ -77,7 +109,7 @@ contract UnlockTest is Base {
                 for (uint256 i = 0; i + 1 < n; i++) {
                     rest[i] = a[i];
                 }
-                doUnlock(k, payerHigh == 1, s, rest);
+                if (n > 1) doUnlock(k, payerHigh == 1, s, rest);
                 vm.warp(EXPIRY + HOLD / 4);
                 ch.settle(c, k);
                 uint256 moved = 10 + n * (n + 1) / 2;
@@ -98,21 +130,70 @@ contract UnlockTest is Base {
     }
 
     /// @dev A leaf under a second index would have a second bit.
-    function testIndexMustFitTheProof() public {
+    function testIndexMustFitTheDepth() public {
         openWith(5000, 5000);
         IChannels.State memory s = paid(3, 10);
         IChannels.Claim[] memory a = locks(2, s);
         s.locked = 90;
         uint256[7] memory k = closeBy(true, empty(), s);
+        bytes32[] memory proof = proofOf(tree, 1);
         vm.warp(END);
-        a[0].index = 2;
-        failUnlock(k, false, s, a[0], IChannels.BadLeaf.selector);
-        a[0].index = 1;
-        failUnlock(k, false, s, a[0], IChannels.BadLeaf.selector);
-        a[0].index = 255;
-        failUnlock(k, false, s, a[0], IChannels.BadLeaf.selector);
+        uint8[4] memory wrong = [2, 1, 64, 255];
+        for (uint256 i = 0; i < 4; i++) {
+            a[0].index = wrong[i];
+            failWith(k, false, s, one(a[0]), 1, proof, IChannels.BadLeaf.selector);
+        }
         a[0].index = 0;
+        failWith(k, false, s, one(a[0]), 0, proof, IChannels.BadLeaf.selector);
+        failWith(k, false, s, one(a[0]), 0, new bytes32[](0), IChannels.BadLeaf.selector);
+        vm.expectRevert();
+        ch.unlock(c, k, false, s, one(a[0]), 2, proof, none());
+        failWith(k, false, s, new IChannels.Claim[](0), 1, proof, IChannels.BadLeaf.selector);
         doUnlock(k, false, s, a);
+    }
+
+    function testProofMustBeUsedUp() public {
+        openWith(5000, 5000);
+        IChannels.State memory s = paid(3, 10);
+        IChannels.Claim[] memory a = locks(2, s);
+        uint256[7] memory k = closeBy(true, empty(), s);
+        vm.warp(END);
+        failWith(k, false, s, a, 1, new bytes32[](1), IChannels.BadLeaf.selector);
+        doUnlock(k, false, s, a);
+    }
+
+    function testClaimsRiseByIndex() public {
+        openWith(5000, 5000);
+        IChannels.State memory s = paid(3, 10);
+        IChannels.Claim[] memory a = locks(4, s);
+        uint256[7] memory k = closeBy(true, empty(), s);
+        vm.warp(END);
+        (a[0], a[1]) = (a[1], a[0]);
+        failWith(k, false, s, a, 2, new bytes32[](0), IChannels.BadLeaf.selector);
+        a[0] = a[1];
+        failWith(k, false, s, a, 2, new bytes32[](0), IChannels.BadLeaf.selector);
+    }
+
+    /// @dev Any choice of leaves of any tree, proved together.
+    function testFuzzManyLeavesAtOnce(uint8 size, uint64 picked) public {
+        uint256 n = 1 + size % 64;
+        picked = uint64(picked & ((1 << n) - 1));
+        if (picked == 0) picked = 1;
+        openWith(5000, 5000);
+        IChannels.State memory s = paid(3, 10);
+        IChannels.Claim[] memory a = locks(n, s);
+        uint256[7] memory k = closeBy(true, empty(), s);
+        vm.warp(END);
+        IChannels.Claim[] memory chosen = new IChannels.Claim[](n);
+        uint256 m = 0;
+        for (uint256 i = 0; i < n; i++) {
+            if ((picked >> i) & 1 == 1) chosen[m++] = a[i];
+        }
+        assembly {
+            mstore(chosen, m)
+        }
+        doUnlock(k, false, s, chosen);
+        failUnlock(k, false, s, chosen[m - 1], IChannels.BadLeaf.selector);
     }
 
     function testUnlockChecksTheLeaf() public {
@@ -132,15 +213,16 @@ contract UnlockTest is Base {
         failUnlock(k, false, s, l, IChannels.BadLeaf.selector);
         l.expiry -= 1;
         bytes memory condition = l.condition;
-        l.condition = a[0].condition;
+        bytes memory witness = l.witness;
+        (l.condition, l.witness) = (a[0].condition, a[0].witness);
         failUnlock(k, false, s, l, IChannels.BadLeaf.selector);
-        l.condition = condition;
-        l.proof[0] = 0;
-        failUnlock(k, false, s, l, IChannels.BadLeaf.selector);
-        l.proof[0] = leafOf(a[0]);
+        (l.condition, l.witness) = (condition, witness);
+        bytes32[] memory proof = proofFor(one(l));
+        proof[0] = 0;
+        failWith(k, false, s, one(l), 2, proof, IChannels.BadLeaf.selector);
         l.witness = a[0].witness;
         failUnlock(k, false, s, l, IChannels.NotFulfilled.selector);
-        l.witness = abi.encode(keccak256(abi.encode(uint256(1))));
+        l.witness = witness;
         doUnlock(k, false, s, one(l));
     }
 
@@ -148,13 +230,14 @@ contract UnlockTest is Base {
     function testNodeIsNoLeaf() public {
         openWith(5000, 5000);
         IChannels.State memory s = paid(3, 10);
-        IChannels.Claim[] memory a = locks(2, s);
-        IChannels.State memory t = paid(3, 10);
-        t.root = keccak256(abi.encode(s.root, bytes32(0)));
-        t.locked = 1000;
-        uint256[7] memory k = closeBy(true, empty(), t);
+        IChannels.Claim[] memory a = locks(4, s);
+        uint256[7] memory k = closeBy(true, empty(), s);
         vm.warp(END);
-        failUnlock(k, false, t, a[0], IChannels.BadLeaf.selector);
+        // The parent of leaves 0 and 1 as a leaf of a tree one level lower: no claim's leaf hash is that node.
+        bytes32[] memory proof = new bytes32[](1);
+        proof[0] = levels(a)[1][1];
+        failWith(k, false, s, one(a[0]), 1, proof, IChannels.BadLeaf.selector);
+        failWith(k, false, s, one(a[1]), 1, proof, IChannels.BadLeaf.selector);
     }
 
     function testUnlockIsBoundToTheMessage() public {
@@ -255,8 +338,7 @@ contract UnlockTest is Base {
         openWith(5000, 5000);
         IChannels.State memory s = paid(3, 10);
         IChannels.Claim memory l = lockClaim(0, 77, uint40(START + 1 days), "x");
-        s.root = leafOf(l);
-        s.locked = 77;
+        single(l, s);
         s.lastExpiry = l.expiry;
         uint256[7] memory k = closeBy(true, empty(), s);
         vm.warp(START + 1 days - 1);
@@ -278,10 +360,10 @@ contract UnlockTest is Base {
         vm.warp(END);
         vm.startPrank(agent);
         vm.expectRevert(BAD_SIGNATURE);
-        ch.unlock(c, k, false, s, a, byPayer);
+        ch.unlock(c, k, false, s, a, 0, new bytes32[](0), byPayer);
         vm.expectRevert(BAD_SIGNATURE);
-        ch.unlock(c, k, false, s, a, forState);
-        ch.unlock(c, k, false, s, a, m);
+        ch.unlock(c, k, false, s, a, 0, new bytes32[](0), forState);
+        ch.unlock(c, k, false, s, a, 0, new bytes32[](0), m);
         vm.stopPrank();
         k[1] |= 1 << 192;
         k[1] += 1 << 64;
@@ -304,7 +386,7 @@ contract UnlockTest is Base {
         vm.recordLogs();
         ch.voidLeaf(c, 0, false, leaf, sig);
         eq(vm.getRecordedLogs()[0].topics[0], keccak256("Voided(bytes32,bytes32)"), "event");
-        ok(ch.voided(keccak256(abi.encode(id, uint32(0), low, leaf))), "key");
+        ok(ch.voided(keccak256(abi.encode(keccak256(abi.encode(id, uint32(0), low)), leaf))), "key");
         uint256[7] memory k = closeBy(true, empty(), s);
         vm.warp(END);
         failUnlock(k, false, s, a[1], IChannels.BadLeaf.selector);
@@ -326,7 +408,7 @@ contract UnlockTest is Base {
         vm.expectRevert(BAD_SIGNATURE);
         ch.voidLeaf(c, 0, false, leaf, sig);
         ch.voidLeaf(c, 0, true, leaf, sig);
-        ok(!ch.voided(keccak256(abi.encode(id, uint32(0), low, leaf))), "the other direction's leaf lives");
+        ok(!ch.voided(keccak256(abi.encode(keccak256(abi.encode(id, uint32(0), low)), leaf))), "the other direction's leaf lives");
     }
 
     function testVoidInOneEpochOnly() public {
@@ -430,8 +512,7 @@ contract UnlockTest is Base {
         s.unit = type(uint64).max;
         s.max = type(uint32).max;
         IChannels.Claim memory l = lockClaim(0, type(uint96).max, EXPIRY, "x");
-        s.root = leafOf(l);
-        s.locked = type(uint96).max;
+        single(l, s);
         uint256[7] memory k = closeBy(true, empty(), s);
         vm.warp(END);
         ch.redeem(c, k, false, s, "seed", 2, none());

@@ -62,7 +62,7 @@ interface IChannels {
         uint40 deadline;
     }
 
-    /// @notice One leaf of a direction's tree with what fulfils it.
+    /// @notice One leaf of a direction's tree with what fulfils it. Claims of one call come by rising index.
     struct Claim {
         uint8 index;
         uint64 id;
@@ -70,7 +70,6 @@ interface IChannels {
         uint40 expiry;
         bytes condition;
         bytes witness;
-        bytes32[] proof;
     }
 
     /// @notice An owner's signed order to deposit (typed struct `Deposit`), for tokens without a callback.
@@ -207,6 +206,8 @@ interface IChannels {
         bool payerHigh,
         State calldata s,
         Claim[] calldata claims,
+        uint256 depth,
+        bytes32[] calldata proof,
         Mandate[] calldata mandate
     ) external;
 

@@ -340,29 +340,48 @@ abstract contract Base {
         l.witness = abi.encode(preimage);
     }
 
-    /// @dev Fills in the proofs and returns the root.
-    function buildTree(IChannels.Claim[] memory claims) internal pure returns (bytes32) {
-        uint256 width = 1;
-        uint256 depth = 0;
-        while (width < claims.length) {
-            width *= 2;
-            depth++;
-        }
-        bytes32[] memory nodes = new bytes32[](width);
+    function depthOf(uint256 leaves) internal pure returns (uint256 depth) {
+        while (1 << depth < leaves) depth++;
+    }
+
+    /// @dev All levels of the tree over `claims`, leaves first.
+    function levels(IChannels.Claim[] memory claims) internal pure returns (bytes32[][] memory t) {
+        uint256 depth = depthOf(claims.length);
+        t = new bytes32[][](depth + 1);
+        t[0] = new bytes32[](1 << depth);
         for (uint256 i = 0; i < claims.length; i++) {
-            claims[i].proof = new bytes32[](depth);
-            nodes[i] = leafOf(claims[i]);
+            t[0][i] = leafOf(claims[i]);
         }
-        for (uint256 d = 0; d < depth; d++) {
-            for (uint256 i = 0; i < claims.length; i++) {
-                claims[i].proof[d] = nodes[(i >> d) ^ 1];
-            }
-            width /= 2;
-            for (uint256 i = 0; i < width; i++) {
-                nodes[i] = keccak256(abi.encode(nodes[2 * i], nodes[2 * i + 1]));
+        for (uint256 d = 1; d <= depth; d++) {
+            t[d] = new bytes32[](t[d - 1].length / 2);
+            for (uint256 i = 0; i < t[d].length; i++) {
+                t[d][i] = keccak256(abi.encode(t[d - 1][2 * i], t[d - 1][2 * i + 1]));
             }
         }
-        return nodes[0];
+    }
+
+    function buildTree(IChannels.Claim[] memory claims) internal pure returns (bytes32) {
+        return levels(claims)[depthOf(claims.length)][0];
+    }
+
+    /// @dev The siblings that the leaves of `picked` (a bit for each index) need together, by marking known nodes.
+    function proofOf(IChannels.Claim[] memory claims, uint256 picked) internal pure returns (bytes32[] memory proof) {
+        bytes32[][] memory t = levels(claims);
+        bytes32[] memory found = new bytes32[](t[0].length * 2);
+        uint256 n = 0;
+        for (uint256 d = 0; d + 1 < t.length; d++) {
+            uint256 above = 0;
+            for (uint256 i = 0; i < t[d].length; i++) {
+                if ((picked >> i) & 1 == 0) continue;
+                above |= 1 << (i / 2);
+                if ((picked >> (i ^ 1)) & 1 == 0) found[n++] = t[d][i ^ 1];
+            }
+            picked = above;
+        }
+        proof = new bytes32[](n);
+        for (uint256 i = 0; i < n; i++) {
+            proof[i] = found[i];
+        }
     }
 
     // ---------------------------------------------------------------- assertions

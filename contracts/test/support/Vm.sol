@@ -38,6 +38,7 @@ interface Vm {
     function store(address target, bytes32 slot, bytes32 value) external;
     function label(address target, string calldata name) external;
     function readFile(string calldata path) external view returns (string memory);
+    function writeLine(string calldata path, string calldata line) external;
     function writeFile(string calldata path, string calldata data) external;
     function toString(uint256 value) external pure returns (string memory);
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
