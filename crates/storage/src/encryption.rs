@@ -57,6 +57,10 @@ fn apply_keystream(key: &[u8; KEY_BYTES], first: u32, data: &mut [u8]) {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "a test that overflows fails, as it should"
+)]
 mod tests {
     use smartmesh_crypto::Seed;
 

@@ -172,4 +172,9 @@ pub fn split(mut splitter: Splitter, bytes: &[u8]) -> (Reference, Vec<Chunk>) {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "a test that overflows fails, as it should; patterns are cut to bytes on purpose"
+)]
 mod tests;

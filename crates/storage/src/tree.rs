@@ -14,6 +14,7 @@ use crate::{Chunk, Reference, encryption};
 pub(crate) const FILE_BYTES_MAX: u64 = 1 << 50;
 /// Bytes of data in a full chunk at the bottom.
 pub(crate) const LEAF_BYTES: u64 = 4_096;
+#[expect(clippy::cast_possible_truncation, reason = "4,096 fits anywhere")]
 const _: () = assert!(LEAF_BYTES as usize == PAYLOAD_BYTES_MAX);
 
 /// A chunk that exists and is no part of the tree that its parent promised.
