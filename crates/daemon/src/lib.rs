@@ -1,1 +1,8 @@
-//! Under construction.
+//! The shell around a node.
+
+pub mod clock;
+mod database;
+mod disk;
+mod entropy;
+mod folder;
+mod keystore;
