@@ -42,6 +42,11 @@ mod timers;
 mod window;
 
 #[cfg(test)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "test networks are small"
+)]
 mod tests;
 
 use interface::LINK_OVERHEAD_BYTES;
@@ -224,6 +229,23 @@ impl Flows {
                 mtu: path.map(Path::mtu),
             }
         })
+    }
+
+    #[cfg(test)]
+    fn labels_of_test(&self) -> Vec<(NeighbourId, Label)> {
+        let hops = self.circuits.values().flat_map(Circuit::hops);
+        hops.filter_map(|hop| Some((hop.neighbour, hop.own?)))
+            .collect()
+    }
+
+    /// Whether nothing is left of any path.
+    #[cfg(test)]
+    fn is_empty_test(&self) -> bool {
+        self.circuits.is_empty()
+            && self.outward.is_empty()
+            && self.announced.is_empty()
+            && self.paths.iter().all(Option::is_none)
+            && self.neighbours.values().all(|one| one.labels == 0)
     }
 
     /// Wakes at this moment at the latest.

@@ -31,7 +31,7 @@ pub(super) enum End {
     /// This node protects its link to that neighbour.
     BypassSource(NeighbourId),
     /// That neighbour protects its link to this node.
-    BypassEnd,
+    BypassExit,
 }
 
 /// A set-up that waits for its answer.
@@ -329,7 +329,7 @@ impl Flows {
             }
             End::Source(path) => self.set_way(path, outward),
             End::Destination(path) => self.set_way(path, back),
-            End::BypassSource(_) | End::BypassEnd => {}
+            End::BypassSource(_) | End::BypassExit => {}
         }
     }
 

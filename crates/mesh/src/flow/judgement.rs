@@ -109,7 +109,7 @@ impl Flows {
             End::Relay => {
                 self.pass_doubt(token, now);
             }
-            End::Source(_) | End::BypassSource(_) | End::BypassEnd => {}
+            End::Source(_) | End::BypassSource(_) | End::BypassExit => {}
         }
     }
 

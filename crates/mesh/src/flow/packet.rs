@@ -421,7 +421,7 @@ impl Flows {
             return;
         }
         one.lossy_until = now + one.lossy_pause;
-        one.lossy_pause = (one.lossy_pause * 2).min(LOSSY_PAUSE_MAX);
+        one.lossy_pause = one.lossy_pause.saturating_mul(2).min(LOSSY_PAUSE_MAX);
         self.blame_first_hop(token, now);
         self.begin_seek(flow, Duration::ZERO, 4, now);
     }

@@ -520,7 +520,7 @@ impl Path {
             self.stall_at = (highest < self.send_counter).then(|| now + patience);
         }
         if let Some(sent) = self.ping_sent.take() {
-            self.rtt = (self.rtt.saturating_mul(3) + now.since(sent)) / 4;
+            self.rtt = smoothed(self.rtt, now.since(sent));
         }
         let (last_highest, last_count) = self.sample;
         let sent = highest.saturating_sub(last_highest);
@@ -547,6 +547,12 @@ impl Path {
         }
         room
     }
+}
+
+/// A quarter of the new value and three of the old.
+fn smoothed(old: Duration, new: Duration) -> Duration {
+    let sum = old.saturating_mul(3) + new;
+    sum.checked_div(4).unwrap_or(new)
 }
 
 fn low_32(counter: u64) -> u32 {
@@ -577,7 +583,7 @@ mod tests {
         let answer = Path::respond(&own_b, token, &first, &proof, &mut rng_b, now).unwrap();
         let mut b = answer.path;
         a.confirm(&own_a, &answer.second, 3, now).unwrap();
-        let secret = b.accept(&a.third_packet().to_vec(), now).unwrap();
+        let secret = b.accept(a.third_packet(), now).unwrap();
         assert!(a.apply_proof(&secret));
         assert_eq!(b.peer, Some(alice.address()));
         assert_eq!(b.hops, 3);

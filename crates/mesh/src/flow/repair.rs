@@ -44,8 +44,13 @@ impl Flows {
         if let Some(known) = self.neighbours.get_mut(&neighbour) {
             known.payload_bytes = payload_bytes;
             known.bits_per_second = bits_per_second;
-            known.health = Health::Well;
-            return self.apply_health(neighbour, now);
+            let before = std::mem::replace(&mut known.health, Health::Well);
+            // Whoever was gone has forgotten its labels, or has started anew.
+            if before == Health::Gone {
+                self.drop_circuits_over(neighbour, now);
+            }
+            self.apply_health(neighbour, now);
+            return self.hurry_pathless(now);
         }
         let fresh = Neighbour {
             payload_bytes,
@@ -58,6 +63,24 @@ impl Flows {
         };
         self.neighbours.insert(neighbour, fresh);
         self.hurry_pathless(now);
+    }
+
+    fn drop_circuits_over(&mut self, neighbour: NeighbourId, now: Instant) {
+        let over: Vec<PathToken> = self
+            .circuits
+            .iter()
+            .filter(|(_, circuit)| circuit.hop_of(neighbour).is_some())
+            .map(|(token, _)| *token)
+            .collect();
+        for token in over {
+            let removed = self.remove_circuit(token, |_, hop| hop.neighbour != neighbour);
+            if let Some(End::Source(path) | End::Destination(path)) =
+                removed.map(|circuit| circuit.end)
+            {
+                self.lose_path(path, now);
+            }
+        }
+        self.set_protection(neighbour, Protection::None { retry_at: now });
     }
 
     pub(super) fn handle_suspect(
@@ -208,7 +231,7 @@ impl Flows {
                     self.remove_circuit(token, |_, other| other.neighbour != hop.neighbour);
                 }
             },
-            (End::Relay, Purpose::Bypass) | (End::BypassSource(_) | End::BypassEnd, _) => {}
+            (End::Relay, Purpose::Bypass) | (End::BypassSource(_) | End::BypassExit, _) => {}
         }
     }
 
@@ -248,7 +271,7 @@ impl Flows {
                 self.lose_protection(neighbour, token);
                 self.apply_health(neighbour, now);
             }
-            End::BypassEnd => {}
+            End::BypassExit => {}
         }
     }
 
@@ -321,7 +344,7 @@ impl Flows {
         label: Label,
         now: Instant,
     ) {
-        let refresh_at = now + self.config.label_lifetime / REFRESHES;
+        let refresh_at = now + self.refresh_time();
         let ready = Protection::Ready {
             token,
             to,
@@ -330,6 +353,11 @@ impl Flows {
         };
         self.set_protection(neighbour, ready);
         self.apply_health(neighbour, now);
+    }
+
+    fn refresh_time(&self) -> Duration {
+        let lifetime = self.config.label_lifetime;
+        lifetime.checked_div(REFRESHES).unwrap_or(lifetime)
     }
 
     pub(super) fn set_protection(&mut self, neighbour: NeighbourId, protection: Protection) {
@@ -434,7 +462,7 @@ impl Flows {
                     return self.send_control(to, &FlowMessage::Returned { token, packet });
                 }
             }
-            End::BypassEnd => {}
+            End::BypassExit => {}
         }
         self.counters.broken_path = self.counters.broken_path.saturating_add(1);
     }
@@ -483,7 +511,7 @@ impl Flows {
             let removed = self.remove_circuit(token, |_, _| true);
             match removed.map(|circuit| circuit.end) {
                 Some(End::Source(path) | End::Destination(path)) => self.lose_path(path, now),
-                Some(End::Relay | End::BypassSource(_) | End::BypassEnd) | None => {}
+                Some(End::Relay | End::BypassSource(_) | End::BypassExit) | None => {}
             }
         }
         self.announced
@@ -553,7 +581,7 @@ impl Flows {
         label: Label,
         now: Instant,
     ) {
-        let refresh_at = now + self.config.label_lifetime / REFRESHES;
+        let refresh_at = now + self.refresh_time();
         let ready = Protection::Ready {
             token,
             to,

@@ -93,9 +93,8 @@ impl Flows {
             theirs,
         };
         self.insert_circuit(End::Relay, Some(upstream), set_up, now);
-        self.advance(token, routes, now).map_err(|reason| {
+        self.advance(token, routes, now).inspect_err(|_| {
             self.remove_circuit(token, |_, _| false);
-            reason
         })
     }
 
@@ -193,7 +192,7 @@ impl Flows {
         let purpose = circuit.purpose;
         let action = match circuit.end {
             End::Source(path) => Action::Deliver { path },
-            End::Relay | End::Destination(_) | End::BypassSource(_) | End::BypassEnd => {
+            End::Relay | End::Destination(_) | End::BypassSource(_) | End::BypassExit => {
                 Action::Hold
             }
         };
@@ -254,7 +253,7 @@ impl Flows {
             own: Some(own),
             theirs: None,
         };
-        self.insert_circuit(End::BypassEnd, Some(upstream), set_up.clone(), now);
+        self.insert_circuit(End::BypassExit, Some(upstream), set_up.clone(), now);
         self.confirm_end(from, set_up, own, Vec::new());
         Ok(())
     }
@@ -344,8 +343,9 @@ impl Flows {
         circuit.touched = now;
         circuit.judge_at = None;
         // What the first packet and its proof will need, with room; the confirmation has just needed this.
-        circuit.patience =
-            ANSWER_BASE + ANSWER_PER_HOP * u32::from(confirm.hops) + now.since(circuit.sent_at) * 2;
+        circuit.patience = ANSWER_BASE
+            + ANSWER_PER_HOP.saturating_mul(u32::from(confirm.hops))
+            + now.since(circuit.sent_at).saturating_mul(2);
         if let Some(hop) = circuit.downstream.as_mut() {
             hop.theirs = Some(label);
         }
@@ -372,7 +372,7 @@ impl Flows {
             (End::BypassSource(neighbour), _) => {
                 self.finish_protection(neighbour, token, from, label, now);
             }
-            (End::Relay | End::Destination(_) | End::BypassEnd, _) => {}
+            (End::Relay | End::Destination(_) | End::BypassExit, _) => {}
         }
     }
 
@@ -433,7 +433,7 @@ impl Flows {
         let removed = self.remove_circuit(token, |_, hop| hop.neighbour != from);
         match removed.map(|circuit| circuit.end) {
             Some(End::Source(path) | End::Destination(path)) => self.lose_path(path, now),
-            Some(End::Relay | End::BypassSource(_) | End::BypassEnd) | None => {}
+            Some(End::Relay | End::BypassSource(_) | End::BypassExit) | None => {}
         }
     }
 
@@ -486,8 +486,11 @@ fn answer_time(set_up: &SetUp, next: NeighbourId, routes: &dyn NextHops) -> Dura
         .find(|hop| hop.neighbour == next);
     let (metric, hops) = known.map_or((20_000, 8), |hop| (hop.metric, hop.hops));
     let time = ANSWER_BASE
-        + ANSWER_PER_HOP * u32::from(hops)
-        + Duration::from_micros(u64::from(metric)) * 6;
+        + ANSWER_PER_HOP.saturating_mul(u32::from(hops))
+        + Duration::from_micros(u64::from(metric)).saturating_mul(6);
     let patience = u32::from(set_up.explore).saturating_add(2);
-    (time * patience / 2).min(PENDING_LIFETIME)
+    time.saturating_mul(patience)
+        .checked_div(2)
+        .unwrap_or(time)
+        .min(PENDING_LIFETIME)
 }

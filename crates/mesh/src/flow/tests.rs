@@ -1,3 +1,5 @@
+mod history;
+mod hostile;
 mod net;
 
 use std::collections::BTreeSet;
@@ -406,4 +408,42 @@ fn closing_frees_every_label_on_the_way() {
         )
     };
     assert!(net.nodes[3].events.iter().any(closed));
+}
+
+#[test]
+fn a_peer_that_starts_anew_gets_a_new_flow() {
+    let mut net = Net::new(4, &line(4), 11);
+    let flow = net.open(0, 3);
+    net.send(0, flow, b"before");
+    net.run_for(SECOND);
+    net.restart(3);
+    net.run_for(MILLI * 10);
+    let again = net.open(0, 3);
+    net.send(0, again, b"after");
+    net.run_for(SECOND);
+    let restarted = FlowEvent::Down {
+        flow,
+        reason: DownReason::Restarted,
+    };
+    let at = net.nodes[0]
+        .events
+        .iter()
+        .position(|event| *event == restarted);
+    let next = &net.nodes[0].events[at.unwrap() + 1];
+    assert!(
+        matches!(next, FlowEvent::Up { flow: new, .. } if *new == again),
+        "{next:?}"
+    );
+    assert_eq!(net.texts(3), ["before", "after"]);
+}
+
+#[test]
+fn a_lossy_network_still_carries_flows() {
+    let mut net = Net::new(6, &line(6), 12);
+    net.loss_percent = 5;
+    let flow = net.open(0, 5);
+    let (missing, _) = drive(&mut net, (0, 5), flow, (400, MILLI * 10), |_, _| {});
+    // 23 % are lost over five hops without the links' own repair.
+    assert!(missing.len() < 140, "{}", missing.len());
+    assert!(net.nodes[0].flows.counters().attempts < 40, "no thrashing");
 }

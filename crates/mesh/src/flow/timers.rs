@@ -13,8 +13,8 @@ const PROBES_BEFORE_STALL: u8 = 2;
 const PROBES_MAX: u8 = 20;
 /// A path is built anew after this time, for fresh keys.
 const REKEY_AFTER: Duration = Duration::from_secs(3_600);
-/// The ends forget an unused path this long before the relays do.
-const EXPIRY_MARGIN: Duration = Duration::from_secs(15);
+/// The ends forget an unused path after so many quarters of its lifetime, before the relays do.
+const EXPIRY_QUARTERS: u32 = 3;
 
 impl Flows {
     /// Runs all timers that are due.
@@ -100,7 +100,7 @@ impl Flows {
         path.probes = path.probes.saturating_add(1);
         let probes = path.probes;
         let pause = if probes <= PROBES_BEFORE_STALL {
-            Duration::from_millis(80) + (path.rtt * 2).min(Duration::from_secs(1))
+            Duration::from_millis(80) + path.rtt.saturating_mul(2).min(Duration::from_secs(1))
         } else {
             Duration::from_millis(500)
         };
@@ -182,7 +182,8 @@ impl Flows {
             .filter_map(|(path, index)| Some((path.as_deref()?, PathId(index))))
             .filter(|(path, _)| path.is_established())
             .filter_map(|(path, id)| {
-                let idle = now.since(path.last_used) + EXPIRY_MARGIN > path.lifetime;
+                let idle = now.since(path.last_used).saturating_mul(4)
+                    > path.lifetime.saturating_mul(EXPIRY_QUARTERS);
                 let old = now.since(path.born) > REKEY_AFTER;
                 (idle || old).then_some((id, idle))
             })

@@ -29,6 +29,12 @@ pub(super) enum Conduct {
     SwallowsSetUps,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    Suspect,
+    Down,
+}
+
 #[derive(Debug)]
 enum Event {
     Control {
@@ -46,6 +52,11 @@ enum Event {
     Input {
         at: usize,
         input: FlowInput,
+    },
+    Lost {
+        at: usize,
+        to: usize,
+        link: Link,
     },
 }
 
@@ -161,12 +172,15 @@ fn node_of(id: NeighbourId) -> usize {
 pub(super) struct Node {
     pub(super) flows: Flows,
     pub(super) address: Address,
+    identity: Identity,
     pub(super) events: Vec<FlowEvent>,
     pub(super) received: Vec<(Instant, FlowId, Vec<u8>)>,
     pub(super) conduct: Conduct,
     dead: bool,
     dropped: u32,
 }
+
+type Packets = Vec<(Label, Vec<u8>)>;
 
 pub(super) struct Net {
     pub(super) nodes: Vec<Node>,
@@ -175,10 +189,11 @@ pub(super) struct Net {
     pub(super) delay: Duration,
     queue: BTreeMap<(Instant, u64), Event>,
     sequence: u64,
+    seed: Seed,
     links: BTreeSet<(usize, usize)>,
     cut: BTreeSet<(usize, usize)>,
     /// Data packets that a cut link has swallowed, given back when it is suspected.
-    swallowed: BTreeMap<(usize, usize), Vec<(Label, Vec<u8>)>>,
+    swallowed: BTreeMap<(usize, usize), Packets>,
     /// Most hops that any packet took.
     pub(super) hops_max: u32,
     pub(super) data_packets: u64,
@@ -222,6 +237,7 @@ impl Net {
             nodes.push(Node {
                 flows: Flows::new(config, &identity, &own_seed, at(Instant::ZERO)),
                 address,
+                identity,
                 events: Vec::new(),
                 received: Vec::new(),
                 conduct: Conduct::Honest,
@@ -237,6 +253,7 @@ impl Net {
             delay: Duration::from_millis(1),
             queue: BTreeMap::new(),
             sequence: 0,
+            seed,
             links: both,
             cut: BTreeSet::new(),
             swallowed: BTreeMap::new(),
@@ -291,6 +308,17 @@ impl Net {
             Ok(Sealed::Queued) => self.input(from, FlowInput::Tick),
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// Sends on a flow that may be gone.
+    pub(super) fn try_send(&mut self, from: usize, flow: FlowId, text: &[u8]) {
+        if self.nodes[from].flows.flows().any(|one| one.flow == flow) {
+            self.send(from, flow, text);
+        }
+    }
+
+    pub(super) fn tag_of(&self, node: usize) -> [u8; 8] {
+        self.routing.addresses[&self.nodes[node].address].0
     }
 
     fn carry(&mut self, from: usize, to: usize, label: Label, payload: Vec<u8>, hops: u32) {
@@ -350,21 +378,8 @@ impl Net {
     pub(super) fn cut(&mut self, a: usize, b: usize) {
         for (from, to) in [(a, b), (b, a)] {
             self.cut.insert((from, to));
-            for (after, input) in [
-                (
-                    SUSPECT_AFTER,
-                    FlowInput::Suspect {
-                        neighbour: id_of(to),
-                    },
-                ),
-                (
-                    DOWN_AFTER,
-                    FlowInput::NeighbourDown {
-                        neighbour: id_of(to),
-                    },
-                ),
-            ] {
-                self.push(after, Event::Input { at: from, input });
+            for (after, link) in [(SUSPECT_AFTER, Link::Suspect), (DOWN_AFTER, Link::Down)] {
+                self.push(after, Event::Lost { at: from, to, link });
             }
         }
     }
@@ -454,31 +469,74 @@ impl Net {
                 self.take_data(from, to, label, payload, hops);
             }
             Event::Input { at: node, input } => {
-                if self.nodes[node].dead {
-                    return;
-                }
-                let suspect = match &input {
-                    FlowInput::Suspect { neighbour } | FlowInput::NeighbourDown { neighbour } => {
-                        Some(*neighbour)
-                    }
-                    _ => None,
-                };
-                self.input(node, input);
-                let lost = suspect
-                    .and_then(|to| self.swallowed.remove(&(node, node_of(to))))
-                    .unwrap_or_default();
-                for (label, payload) in lost {
-                    let neighbour = suspect.unwrap();
-                    self.input(
-                        node,
-                        FlowInput::Undelivered {
-                            neighbour,
-                            label,
-                            payload,
-                        },
-                    );
+                if !self.nodes[node].dead {
+                    self.input(node, input);
                 }
             }
+            Event::Lost { at: node, to, link } => self.lose(node, to, link),
+        }
+    }
+
+    /// The link at `node` to `to` is suspected or down: what it swallowed is given back.
+    pub(super) fn lose(&mut self, node: usize, to: usize, link: Link) {
+        if self.nodes[node].dead {
+            return;
+        }
+        let neighbour = id_of(to);
+        let input = match link {
+            Link::Suspect => FlowInput::Suspect { neighbour },
+            Link::Down => FlowInput::NeighbourDown { neighbour },
+        };
+        self.input(node, input);
+        let lost = self.swallowed.remove(&(node, to)).unwrap_or_default();
+        for (label, payload) in lost {
+            self.input(
+                node,
+                FlowInput::Undelivered {
+                    neighbour,
+                    label,
+                    payload,
+                },
+            );
+        }
+    }
+
+    /// A cut link is whole again and both ends find each other anew.
+    pub(super) fn mend(&mut self, a: usize, b: usize) {
+        for (from, to) in [(a, b), (b, a)] {
+            if self.cut.remove(&(from, to)) {
+                self.swallowed.remove(&(from, to));
+                self.queue.retain(|_, event| {
+                    !matches!(event, Event::Lost { at, to: other, .. } if (*at, *other) == (from, to))
+                });
+                self.lose(from, to, Link::Down);
+                self.input(from, up(to));
+            }
+        }
+    }
+
+    /// A node loses all its state and starts anew.
+    pub(super) fn restart(&mut self, node: usize) {
+        let seed = self
+            .seed
+            .split(&format!("restart {node} {}", self.sequence));
+        let fresh = Flows::new(
+            FlowConfig::default(),
+            &self.nodes[node].identity,
+            &seed,
+            at(self.now),
+        );
+        self.nodes[node].flows = fresh;
+        self.nodes[node].events.clear();
+        let others: Vec<usize> = self
+            .links
+            .range((node, 0)..(node + 1, 0))
+            .map(|(_, other)| *other)
+            .collect();
+        for other in others {
+            self.lose(other, node, Link::Down);
+            self.input(other, up(node));
+            self.input(node, up(other));
         }
     }
 
@@ -505,7 +563,7 @@ impl Net {
             let drops = match node.conduct {
                 Conduct::DropsData => true,
                 Conduct::DropsLater => !held,
-                Conduct::DropsHalf => node.dropped % 2 == 0,
+                Conduct::DropsHalf => node.dropped.is_multiple_of(2),
                 Conduct::Honest | Conduct::SwallowsSetUps => false,
             };
             if relayed && drops {
