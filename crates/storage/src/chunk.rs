@@ -121,27 +121,26 @@ fn address_of(span: [u8; SPAN_BYTES], payload: &[u8]) -> ChunkAddress {
 
 /// The root of the binary Merkle tree; hashes only where there is payload.
 fn root(payload: &[u8]) -> [u8; SEGMENT_BYTES] {
-    let mut nodes: Vec<[u8; SEGMENT_BYTES]> = payload
-        .chunks(SEGMENT_BYTES)
-        .map(|piece| {
-            let mut segment = [0; SEGMENT_BYTES];
-            for (out, byte) in segment.iter_mut().zip(piece) {
-                *out = *byte;
-            }
-            segment
-        })
-        .collect();
-    if nodes.is_empty() {
-        nodes.push([0; SEGMENT_BYTES]);
+    let mut filled = [0; PAYLOAD_BYTES_MAX];
+    if let Some(front) = filled.get_mut(..payload.len()) {
+        front.copy_from_slice(payload);
     }
+    let (nodes, _) = filled.as_chunks_mut::<SEGMENT_BYTES>();
+    let mut used = payload.len().div_ceil(SEGMENT_BYTES).max(1);
     for zero in ZEROS.iter() {
-        nodes = nodes
-            .chunks(2)
-            .map(|pair| {
-                let left = pair.first().unwrap_or(zero);
-                hash_pair(left, pair.get(1).unwrap_or(zero))
-            })
-            .collect();
+        if let Some(odd) = nodes.get_mut(used) {
+            // What lies behind the payload at this level, in case the last pair needs it.
+            *odd = *zero;
+        }
+        used = used.div_ceil(2);
+        for at in 0..used {
+            let left = at.saturating_mul(2);
+            let pair = nodes.get(left).zip(nodes.get(left.saturating_add(1)));
+            let hash = pair.map(|(left, right)| hash_pair(left, right));
+            if let (Some(node), Some(hash)) = (nodes.get_mut(at), hash) {
+                *node = hash;
+            }
+        }
     }
     nodes.first().copied().unwrap_or_default()
 }

@@ -5,7 +5,7 @@
 //! (4,096 bytes divided by the 64 of an encrypted reference). As in bee's `pkg/encryption`; the second hash lets one segment be
 //! disclosed without the key. A key encrypts exactly one chunk, so no keystream is used twice.
 
-use alloy_primitives::{Keccak256, keccak256};
+use alloy_primitives::keccak256;
 use smartmesh_crypto::Rng;
 use smartmesh_wire::chunk::{PAYLOAD_BYTES_MAX, SPAN_BYTES};
 
@@ -45,12 +45,13 @@ pub(crate) fn decrypt(chunk: &Chunk, key: &[u8; KEY_BYTES]) -> Option<(u64, Vec<
 }
 
 fn apply_keystream(key: &[u8; KEY_BYTES], first: u32, data: &mut [u8]) {
+    let mut input = [0; KEY_BYTES + 4];
     for (counter, segment) in (first..).zip(data.chunks_mut(SEGMENT_BYTES)) {
-        let mut hasher = Keccak256::new();
-        hasher.update(key);
-        hasher.update(counter.to_le_bytes());
-        let stream = keccak256(hasher.finalize());
-        for (byte, mask) in segment.iter_mut().zip(stream) {
+        let (front, back) = input.split_at_mut(KEY_BYTES);
+        front.copy_from_slice(key);
+        back.copy_from_slice(&counter.to_le_bytes());
+        let stream = keccak256(keccak256(input));
+        for (byte, mask) in segment.iter_mut().zip(&stream.0) {
             *byte ^= mask;
         }
     }

@@ -405,7 +405,12 @@ fn a_damaged_file_is_told_from_a_lying_holder() {
     village.nodes[0].events.clear();
     village.fetch(reference);
     assert!(village.run(Duration::from_secs(60)));
-    assert_ne!(village.nodes[0].events.last(), None);
+    let nowhere = FailReason::Missing(ChunkAddress([9; 32]));
+    let failed = RetrievalEvent::Failed {
+        id: FETCH,
+        reason: nowhere,
+    };
+    assert_eq!(village.nodes[0].events.last(), Some(&failed));
 }
 
 #[test]
