@@ -448,5 +448,6 @@ fn delay_of(side: Side) -> Duration {
 
 /// How long a path may owe an acknowledgement before it is asked for one.
 pub(super) fn patience(path: &Path) -> Duration {
-    Duration::from_millis(150) + path.rtt.saturating_mul(3).min(Duration::from_secs(2))
+    let trips = path.rtt.saturating_mul(3).min(Duration::from_secs(2));
+    trips.saturating_add(Duration::from_millis(150))
 }

@@ -551,7 +551,7 @@ impl Path {
 
 /// A quarter of the new value and three of the old.
 fn smoothed(old: Duration, new: Duration) -> Duration {
-    let sum = old.saturating_mul(3) + new;
+    let sum = old.saturating_mul(3).saturating_add(new);
     sum.checked_div(4).unwrap_or(new)
 }
 

@@ -307,8 +307,10 @@ impl Flows {
 
 /// Time for an attempt: the metric is the one-way cost of a large packet, a set-up and its answer are smaller.
 fn attempt_time(attempts: u32, metric: u32) -> Duration {
-    let base = ATTEMPT_BASE + Duration::from_micros(u64::from(metric)).saturating_mul(4);
+    let base = Duration::from_micros(u64::from(metric))
+        .saturating_mul(4)
+        .saturating_add(ATTEMPT_BASE);
     let growth = attempts.saturating_sub(3).min(16);
-    let time = base + base.saturating_mul(growth).checked_div(2).unwrap_or(base);
-    time.min(ATTEMPT_MAX.max(base))
+    let more = base.saturating_mul(growth).checked_div(2).unwrap_or(base);
+    base.saturating_add(more).min(ATTEMPT_MAX.max(base))
 }

@@ -344,8 +344,8 @@ impl Flows {
         circuit.judge_at = None;
         // What the first packet and its proof will need, with room; the confirmation has just needed this.
         circuit.patience = ANSWER_BASE
-            + ANSWER_PER_HOP.saturating_mul(u32::from(confirm.hops))
-            + now.since(circuit.sent_at).saturating_mul(2);
+            .saturating_add(ANSWER_PER_HOP.saturating_mul(u32::from(confirm.hops)))
+            .saturating_add(now.since(circuit.sent_at).saturating_mul(2));
         if let Some(hop) = circuit.downstream.as_mut() {
             hop.theirs = Some(label);
         }
@@ -486,8 +486,8 @@ fn answer_time(set_up: &SetUp, next: NeighbourId, routes: &dyn NextHops) -> Dura
         .find(|hop| hop.neighbour == next);
     let (metric, hops) = known.map_or((20_000, 8), |hop| (hop.metric, hop.hops));
     let time = ANSWER_BASE
-        + ANSWER_PER_HOP.saturating_mul(u32::from(hops))
-        + Duration::from_micros(u64::from(metric)).saturating_mul(6);
+        .saturating_add(ANSWER_PER_HOP.saturating_mul(u32::from(hops)))
+        .saturating_add(Duration::from_micros(u64::from(metric)).saturating_mul(6));
     let patience = u32::from(set_up.explore).saturating_add(2);
     time.saturating_mul(patience)
         .checked_div(2)

@@ -100,7 +100,8 @@ impl Flows {
         path.probes = path.probes.saturating_add(1);
         let probes = path.probes;
         let pause = if probes <= PROBES_BEFORE_STALL {
-            Duration::from_millis(80) + path.rtt.saturating_mul(2).min(Duration::from_secs(1))
+            let trips = path.rtt.saturating_mul(2).min(Duration::from_secs(1));
+            trips.saturating_add(Duration::from_millis(80))
         } else {
             Duration::from_millis(500)
         };

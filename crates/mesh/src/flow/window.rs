@@ -116,7 +116,7 @@ mod tests {
         fn agrees_with_a_set(counters in proptest::collection::vec(0u64..6_000, 1..400)) {
             let (mut window, mut seen) = (Window::default(), BTreeSet::new());
             for counter in counters {
-                let in_reach = counter + WINDOW >= window.next();
+                let in_reach = counter.saturating_add(WINDOW) >= window.next();
                 prop_assert_eq!(window.is_new(counter), in_reach && !seen.contains(&counter));
                 if window.is_new(counter) {
                     window.mark(counter);
