@@ -606,9 +606,12 @@ contract Channels is IChannels, Tokens, Verify {
 
     /// @dev Pays a party its share, and its agent out of that share.
     function _share(address token, address party, uint256 amount, uint256 order) private {
-        uint256 fee = _min(order >> 160, amount);
-        _pay(token, party, amount - fee);
-        _pay(token, address(uint160(order)), fee);
+        if (order != 0) {
+            uint256 fee = _min(order >> 160, amount);
+            amount -= fee;
+            _pay(token, address(uint160(order)), fee);
+        }
+        _pay(token, party, amount);
     }
 
     function claim(address token, address account, address to) external lock {

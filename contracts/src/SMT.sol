@@ -32,7 +32,7 @@ contract SMT is ERC20, ERC20Permit, NoncesKeyed, ISMT {
     /// @dev The one allowance that exists only while `target` takes a deposit: target 160 | amount 96 (more than the
     /// supply), and whose it is.
     uint256 private transient pass;
-    address private transient depositor;
+    uint256 private transient depositor;
 
     constructor(address holder) ERC20("SmartMesh Token", "SMT") ERC20Permit("SmartMesh Token") {
         _mint(holder, SUPPLY);
@@ -157,7 +157,7 @@ contract SMT is ERC20, ERC20Permit, NoncesKeyed, ISMT {
         if (pass != 0) revert Reentered();
         if (value > SUPPLY) revert DepositRefused();
         pass = uint160(target) | (value << 160);
-        depositor = from;
+        depositor = uint160(from);
         bytes4 answer = IERC1363Spender(target).onApprovalReceived(from, value, data);
         if (answer != IERC1363Spender.onApprovalReceived.selector || pass != uint160(target)) revert DepositRefused();
         pass = 0;
@@ -165,7 +165,7 @@ contract SMT is ERC20, ERC20Permit, NoncesKeyed, ISMT {
 
     function _spendAllowance(address owner, address spender, uint256 value) internal override {
         uint256 open = pass;
-        if (address(uint160(open)) == spender && owner == depositor && value <= open >> 160) {
+        if (address(uint160(open)) == spender && uint160(owner) == depositor && value <= open >> 160) {
             unchecked {
                 pass = open - (value << 160);
             }

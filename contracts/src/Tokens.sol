@@ -12,14 +12,15 @@ abstract contract Tokens {
     /// one that burns it all cannot keep the others of a call from being paid.
     uint256 internal constant TRANSFER_GAS = 200_000;
 
-    bool private transient entered;
+    /// @dev A whole word: a smaller type would be read again before each write.
+    uint256 private transient entered;
 
     /// @dev One lock for all entries: no token's hook gets in while balances are measured or paid.
     modifier lock() {
-        if (entered) revert Reentered();
-        entered = true;
+        if (entered != 0) revert Reentered();
+        entered = 1;
         _;
-        entered = false;
+        entered = 0;
     }
 
     /// @dev Debits `from` and returns by how much this contract's balance rose (not zero).
