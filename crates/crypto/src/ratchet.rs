@@ -237,10 +237,13 @@ impl RatchetSession {
         &mut self,
         message: &RatchetMessage,
     ) -> Result<Zeroizing<Vec<u8>>, RatchetError> {
-        self.0
+        // On a copy, because a message of another session makes this one's sending ratchet take a step before it fails.
+        let mut moved = Session::from_pickle(self.0.pickle());
+        let text = moved
             .decrypt(&message.0)
-            .map(Zeroizing::new)
-            .map_err(|_| RatchetError::Unreadable)
+            .map_err(|_| RatchetError::Unreadable)?;
+        self.0 = moved;
+        Ok(Zeroizing::new(text))
     }
 
     /// The session as bytes to store; secret.
@@ -367,6 +370,18 @@ mod tests {
                 .unwrap_err(),
             RatchetError::WeakKey
         );
+    }
+
+    #[test]
+    fn a_message_of_another_session_changes_nothing() {
+        let (alice, mut bob, mut session, _) = pair();
+        let first = session.encrypt(b"x").unwrap();
+        let (mut at_bob, _) = bob.accept_session(&alice.identity_key(), &first).unwrap();
+        let (_, _, mut other, _) = pair();
+        let before = at_bob.to_stored();
+        let message = other.encrypt(b"y").unwrap();
+        assert!(at_bob.decrypt(&message).is_err());
+        assert_eq!(at_bob.to_stored(), before);
     }
 
     proptest! {
