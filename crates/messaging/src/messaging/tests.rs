@@ -32,6 +32,7 @@ struct Phone {
     events: Vec<Event>,
     published: Vec<Vec<u8>>,
     packets_sent: usize,
+    reveals: usize,
     /// Seconds by which its wall clock is ahead.
     clock_ahead: u64,
 }
@@ -95,6 +96,7 @@ impl World {
                 events: Vec::new(),
                 published: Vec::new(),
                 packets_sent: 0,
+                reveals: 0,
                 clock_ahead: 0,
             });
             world.start(usize::from(n));
@@ -244,12 +246,37 @@ impl World {
                 later.push(input);
             }
         }
-        if let Some(core) = &self.phones[phone].core {
-            assert!(core.outputs.is_empty());
-        }
         for (to, input) in later {
             self.input(to, input).unwrap();
         }
+    }
+
+    /// What is on disk is what is in memory when the phone is at rest.
+    fn check_disk(&self, phone: usize) {
+        let it = &self.phones[phone];
+        let Some(core) = &it.core else {
+            return;
+        };
+        assert!(core.outputs.is_empty());
+        let mut facts = vec![records::account(&core.own)];
+        for (address, peer) in &core.people.by_address {
+            facts.push(records::person(*address, &peer.contact));
+            let sessions = peer.sessions.iter();
+            facts.extend(sessions.map(|slot| records::session(*address, slot)));
+        }
+        facts.extend(
+            core.outbox
+                .iter()
+                .filter_map(|(id, item)| records::outbox(*id, item)),
+        );
+        let arrived = core.outbox.arrived();
+        facts.extend(arrived.map(|(id, arrived)| records::arrived(*id, arrived)));
+        for record in &facts {
+            let key = record.key.escape_ascii();
+            assert!(it.disk.get(&record.key) == record.value.as_ref(), "{key}");
+        }
+        let kept = it.disk.keys().filter(|key| !key.starts_with(b"inbox/"));
+        assert_eq!(kept.count(), facts.len());
     }
 
     fn carry_out(&mut self, phone: usize, output: Output) -> Option<(usize, Input)> {
@@ -283,6 +310,7 @@ impl World {
                 }
             }
             Output::Reveal { receipt } => {
+                self.phones[phone].reveals += 1;
                 let commitment = sealed_commitment(&receipt);
                 for it in &mut self.carried {
                     it.delivered |= it.commitment == commitment;
@@ -374,6 +402,7 @@ impl World {
             let next = next.unwrap_or(Instant::NEVER).max(self.now.instant);
             if next > end {
                 self.now = self.now.after(end.since(self.now.instant));
+                (0..self.phones.len()).for_each(|phone| self.check_disk(phone));
                 return;
             }
             self.now = self.now.after(next.since(self.now.instant));

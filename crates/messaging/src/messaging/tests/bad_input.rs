@@ -289,3 +289,15 @@ fn strangers_are_bounded() {
     );
     assert!(world.core(0).heard.len() <= 64);
 }
+
+#[test]
+fn nobody_acknowledges_for_another() {
+    let mut world = World::new(3);
+    world.scan(0, 1);
+    let id = world.send(0, 1, "for Brandon").unwrap();
+    let from = world.address(2);
+    for payload in crate::pieces::cut(&Object::Arrived(vec![id]).encode(), 1_200) {
+        world.input(0, Input::Packet { from, payload }).unwrap();
+    }
+    assert_eq!(world.core(0).outbox.len(), 1);
+}

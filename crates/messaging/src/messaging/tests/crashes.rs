@@ -163,3 +163,23 @@ fn a_shell_that_stores_nothing_is_not_flooded() {
     world.run_secs(120);
     assert_eq!(world.phones[1].stored.len(), 100);
 }
+
+#[test]
+fn a_read_receipt_is_not_lost_by_either_ones_death() {
+    for victim in [0, 1] {
+        for dies_after in 1..40 {
+            let mut world = World::pair();
+            let id = world.send(0, 1, "did you see?").unwrap();
+            world.run_secs(1);
+            world.phones[victim].dies_after = Some(dies_after);
+            let answer = world.command(1, Command::MarkRead { message: id }).unwrap();
+            for _ in 0..3 {
+                world.run_secs(5);
+                revive(&mut world);
+            }
+            if answer.is_some() {
+                world.check_state(0, id, MessageState::Read);
+            }
+        }
+    }
+}
