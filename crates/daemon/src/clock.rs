@@ -19,6 +19,15 @@ pub fn monotonic() -> Instant {
     Instant::from_micros(secs.saturating_mul(1_000_000).saturating_add(nanos / 1_000))
 }
 
+/// A moment of the standard library's clock, for a library that wants such moments; see `smartmesh_node::Config::origin`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this file is where the system is asked for the time"
+)]
+pub fn origin() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
 fn wall() -> UnixTime {
     let seconds = clock_gettime(ClockId::Realtime).tv_sec;
     UnixTime::from_secs(u64::try_from(seconds).unwrap_or(0))

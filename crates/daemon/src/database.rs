@@ -27,7 +27,7 @@ pub(crate) const FILE: &str = "data.sqlite";
 const MIGRATIONS: &[&str] = &[
     "CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
      CREATE TABLE records(place BLOB PRIMARY KEY, sealed BLOB NOT NULL) WITHOUT ROWID;
-     CREATE TABLE messages(sequence INTEGER PRIMARY KEY AUTOINCREMENT, place BLOB NOT NULL UNIQUE, sealed BLOB NOT NULL);
+     CREATE TABLE messages(sequence INTEGER PRIMARY KEY, place BLOB NOT NULL UNIQUE, sealed BLOB NOT NULL);
      CREATE TABLE chunks(place BLOB NOT NULL UNIQUE, sealed BLOB NOT NULL);",
     "CREATE TABLE files(place BLOB PRIMARY KEY, sealed BLOB NOT NULL) WITHOUT ROWID;",
 ];
@@ -89,7 +89,7 @@ impl From<rusqlite::Error> for DatabaseError {
 pub(crate) enum Write {
     /// Newest facts of a core.
     Records(Vec<Record>),
-    /// A message of the history; one with a known id changes nothing.
+    /// A message of the history under its own sequence; one with a known id changes nothing.
     Message(Box<Message>),
     /// Where a sent message is.
     MessageState { id: String, state: MessageState },
@@ -275,6 +275,16 @@ impl Database {
         Ok(messages)
     }
 
+    /// The sequence of the newest message; 0 if there is none.
+    pub(crate) fn last_sequence(&self) -> Result<u64, DatabaseError> {
+        let last: i64 = self.connection.query_row(
+            "SELECT coalesce(max(sequence), 0) FROM messages",
+            [],
+            |row| row.get(0),
+        )?;
+        Ok(u64::try_from(last).unwrap_or(0))
+    }
+
     /// One message.
     pub(crate) fn message(&self, id: &str) -> Result<Option<Message>, DatabaseError> {
         find_message(&self.connection, &self.key, id)
@@ -360,10 +370,11 @@ fn apply_one(
         }
         Write::Message(message) => {
             let place = key.place("messages", message.id.as_bytes());
+            let sequence = i64::try_from(message.sequence).unwrap_or(i64::MAX);
             let sealed = key.seal(&place, &to_json(message)?, rng);
             connection
-                .prepare_cached("INSERT INTO messages(place, sealed) VALUES(?1, ?2) ON CONFLICT(place) DO NOTHING")?
-                .execute(params![place, sealed])?;
+                .prepare_cached("INSERT INTO messages(sequence, place, sealed) VALUES(?1, ?2, ?3) ON CONFLICT(place) DO NOTHING")?
+                .execute(params![sequence, place, sealed])?;
         }
         Write::MessageState { id, state } => {
             change_message(connection, key, rng, id, |message| {

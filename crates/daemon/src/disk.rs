@@ -1,13 +1,12 @@
 //! The thread that owns the database: writes of many are committed as one, and tried again while the disk is full.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use smartmesh_types::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::database::{Database, DatabaseError, Write};
+use crate::database::{Database, Write};
 
 /// Jobs that may wait; whoever has more holds them back.
 pub(crate) const JOBS_MAX: usize = 4_096;
@@ -153,18 +152,6 @@ impl<T: Send + 'static> Disk<T> {
     }
 }
 
-/// Opens the database and reads what the node begins with.
-///
-/// # Errors
-/// If the database can't be used.
-pub(crate) fn open(
-    path: &Path,
-    key: smartmesh_crypto::StoreKey,
-    rng: smartmesh_crypto::Rng,
-) -> Result<Database, DatabaseError> {
-    Database::open(path, key, rng)
-}
-
 struct Worker<T> {
     database: Database,
     queue: mpsc::Receiver<Job<T>>,
@@ -253,9 +240,10 @@ mod tests {
     use super::*;
     use smartmesh_crypto::{Seed, StoreKey};
     use smartmesh_node::Record;
+    use std::path::Path;
 
     fn database(folder: &Path) -> Database {
-        open(
+        Database::open(
             &folder.join("d"),
             StoreKey::new([1; 32]),
             Seed::new([2; 32]).rng(),

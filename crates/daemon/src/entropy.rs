@@ -7,7 +7,7 @@ use smartmesh_crypto::Seed;
 ///
 /// # Panics
 /// If the system has no randomness to give: nothing secret could be made without it.
-pub fn seed() -> Seed {
+pub(crate) fn seed() -> Seed {
     let mut bytes = [0; 32];
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..)

@@ -38,7 +38,7 @@ pub enum FolderError {
 
 /// The data folder, held by this process until it is dropped.
 #[derive(Debug)]
-pub struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
     _lock: File,
 }
@@ -57,7 +57,7 @@ impl Folder {
     ///
     /// # Errors
     /// If another node has it or it can't be written.
-    pub fn open(path: &Path) -> Result<Self, FolderError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
         let explain = |source: io::Error| explain(path, source);
         DirBuilder::new()
             .recursive(true)
@@ -83,12 +83,12 @@ impl Folder {
     }
 
     /// The folder's path.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The path of a file in it.
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
@@ -96,7 +96,7 @@ impl Folder {
     ///
     /// # Errors
     /// If it can't be written.
-    pub fn write(&self, name: &str, content: &[u8]) -> Result<(), FolderError> {
+    pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<(), FolderError> {
         self.try_write(name, content)
             .map_err(|source| explain(&self.path, source))
     }
@@ -117,7 +117,7 @@ impl Folder {
     }
 
     /// Removes a file, durably; a missing one is fine.
-    pub fn remove(&self, name: &str) {
+    pub(crate) fn remove(&self, name: &str) {
         let _ = fs::remove_file(self.path.join(name));
         let _ = File::open(&self.path).and_then(|folder| folder.sync_all());
     }
@@ -181,13 +181,13 @@ impl Folder {
     ///
     /// # Errors
     /// If the file can't be written.
-    pub fn write_connection(&self, connection: &Connection) -> Result<(), FolderError> {
+    pub(crate) fn write_connection(&self, connection: &Connection) -> Result<(), FolderError> {
         let content = serde_json::to_vec(connection).unwrap_or_default();
         self.write(CONNECTION_FILE, &content)
     }
 
     /// Tells clients that the node is gone.
-    pub fn remove_connection(&self) {
+    pub(crate) fn remove_connection(&self) {
         self.remove(CONNECTION_FILE);
     }
 }

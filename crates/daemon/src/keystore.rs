@@ -59,13 +59,13 @@ pub enum KeystoreError {
 
 /// The keys of this device.
 #[derive(Debug)]
-pub struct Keys {
+pub(crate) struct Keys {
     /// Who this node is.
-    pub identity: Identity,
+    pub(crate) identity: Identity,
     /// Seals the database.
-    pub store: StoreKey,
+    pub(crate) store: StoreKey,
     /// What protects both at rest.
-    pub protection: Protection,
+    pub(crate) protection: Protection,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -82,7 +82,7 @@ struct Sealed {
 ///
 /// # Errors
 /// If a passphrase is missing or wrong, or a file is missing or damaged.
-pub fn open(
+pub(crate) fn open(
     folder: &Folder,
     passphrase: Option<&[u8]>,
     cost: PassphraseCost,

@@ -1,8 +1,27 @@
-//! The shell around a node.
+//! The shell around a node: runtime, clock, entropy, sockets, disk and the local API.
+//!
+//! It decides nothing: what to send, to store and to tell is the node's word, and [`run`] carries it out in one loop on one
+//! thread, beside a thread for the disk. `clock.rs` and `entropy.rs` are the only places that ask the system for the time
+//! and for randomness. Read [`Settings`] and [`run`] first; `docs/at-rest.md` and `docs/api.md` say what is on the disk and
+//! on the local port.
 
+mod ask;
 pub mod clock;
+mod convert;
 mod database;
 mod disk;
+mod doctor;
 mod entropy;
 mod folder;
 mod keystore;
+mod run;
+mod server;
+mod settings;
+mod shell;
+
+pub use database::DatabaseError;
+pub use folder::{ConnectionError, FolderError, default_folder, read_connection};
+pub use keystore::{KeystoreError, Protection};
+pub use run::run;
+pub use settings::{API_PORT, RunError, Settings};
+pub use smartmesh_radio::{LinkSpec, ParseLinkError, PeerName};

@@ -87,9 +87,13 @@ fn nothing_readable_is_in_the_files() {
 fn history_has_an_order_and_keeps_each_message_once() {
     let folder = folder();
     let mut database = open(&folder.path().join(FILE), 1).unwrap();
-    for id in ["a", "b", "a"] {
+    for (sequence, id) in [(1, "a"), (2, "b"), (3, "a")] {
+        let message = Message {
+            sequence,
+            ..message(id, id)
+        };
         database
-            .apply(&[Write::Message(Box::new(message(id, id)))])
+            .apply(&[Write::Message(Box::new(message))])
             .unwrap();
     }
     database
@@ -102,6 +106,7 @@ fn history_has_an_order_and_keeps_each_message_once() {
         ])
         .unwrap();
     let all = database.messages(0, 10, None).unwrap();
+    assert_eq!(database.last_sequence().unwrap(), 2);
     assert_eq!(
         all.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(),
         ["a", "b"]

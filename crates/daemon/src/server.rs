@@ -1,0 +1,215 @@
+//! The local API: HTTP and WebSocket on loopback, for this user alone.
+//!
+//! The guards, from the outside in: only loopback is bound; the `Host` must name a loopback address with the right port
+//! (against DNS rebinding); an `Origin`, if any, must be the API's own (against other pages of the browser); all but the
+//! description and the front page wants the token of `api.json` in a header, never in a cookie (cookies don't tell ports
+//! apart); answers carry a policy that lets a browser run nothing from elsewhere.
+
+mod events;
+mod failure;
+mod files;
+mod guard;
+mod messages;
+mod page;
+mod people;
+mod tools;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{delete, get, post};
+use smartmesh_api::Event;
+use smartmesh_node::{Command, ContactStatus};
+use smartmesh_types::{Address, NodeKey};
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::ask::{Answer, Ask};
+use crate::disk::Disk;
+use crate::keystore::Protection;
+use crate::shell::Mark;
+use failure::Failure;
+
+/// JSON bodies; a text of 16 KiB may need twice that once it is escaped.
+const JSON_BYTES_MAX: usize = 64 << 10;
+
+/// What does not change while the node runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Info {
+    pub(crate) address: Address,
+    pub(crate) key: NodeKey,
+    pub(crate) name: String,
+    pub(crate) data: PathBuf,
+    pub(crate) protection: Protection,
+    pub(crate) clock_warning: Option<String>,
+}
+
+/// What every handler has at hand.
+#[derive(Clone)]
+pub(crate) struct Api {
+    info: Arc<Info>,
+    token: Arc<str>,
+    address: SocketAddr,
+    asks: mpsc::Sender<Ask>,
+    disk: Disk<Mark>,
+    events: broadcast::Sender<Event>,
+}
+
+/// All paths behind all guards.
+pub(crate) fn router(
+    info: Info,
+    token: String,
+    address: SocketAddr,
+    asks: mpsc::Sender<Ask>,
+    disk: Disk<Mark>,
+    events: broadcast::Sender<Event>,
+) -> Router {
+    let api = Api {
+        info: Arc::new(info),
+        token: token.into(),
+        address,
+        asks,
+        disk,
+        events,
+    };
+    let guarded = Router::new()
+        .route("/v1/status", get(tools::status))
+        .route("/v1/doctor", get(tools::doctor))
+        .route("/v1/ping", post(tools::ping))
+        .route("/v1/trace", post(tools::trace))
+        .route("/v1/perf", post(tools::perf))
+        .route("/v1/visibility", post(tools::visibility))
+        .route("/v1/shutdown", post(tools::shutdown))
+        .route("/v1/id", get(people::id))
+        .route("/v1/invite", post(people::invite))
+        .route("/v1/nearby", get(people::nearby))
+        .route("/v1/contacts", get(people::contacts).post(people::add))
+        .route("/v1/contacts/{address}", delete(people::forget))
+        .route("/v1/contacts/{address}/name", post(people::rename))
+        .route("/v1/contacts/{address}/block", post(people::block))
+        .route("/v1/messages", get(messages::list).post(messages::send))
+        .route("/v1/messages/{id}", get(messages::show))
+        .route("/v1/messages/{id}/read", post(messages::read))
+        .route("/v1/messages/{id}/cancel", post(messages::cancel))
+        .route("/v1/files", get(files::list).post(files::share))
+        .route(
+            "/v1/files/{message}/fetch",
+            post(files::fetch).delete(files::cancel),
+        )
+        .route("/v1/files/{message}/content", get(files::content))
+        .route("/v1/events", get(events::stream))
+        .route_layer(axum::middleware::from_fn_with_state(
+            api.clone(),
+            guard::require_token,
+        ));
+    let open = Router::new()
+        .route("/", get(page::front))
+        .route("/openapi.json", get(page::description));
+    guarded
+        .merge(open)
+        .fallback(failure::not_found)
+        .layer(DefaultBodyLimit::max(JSON_BYTES_MAX))
+        .layer(axum::middleware::from_fn_with_state(
+            api.clone(),
+            guard::check_origin,
+        ))
+        .with_state(api)
+}
+
+/// Serves until the task is stopped.
+pub(crate) async fn serve(listener: TcpListener, app: Router) {
+    if let Err(error) = axum::serve(listener, app).await {
+        tracing::error!(%error, "the API has stopped");
+    }
+}
+
+impl Api {
+    async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Failure> {
+        let (answer, wait) = oneshot::channel();
+        self.asks
+            .send(make(answer))
+            .await
+            .map_err(|_| Failure::stopping())?;
+        wait.await.map_err(|_| Failure::stopping())
+    }
+
+    /// Has the node carry out a command; a refusal is a failure in words.
+    async fn command(&self, command: Command) -> Result<Answer, Failure> {
+        match self
+            .ask(|answer| Ask::Command(Box::new(command), answer))
+            .await?
+        {
+            Answer::Refused(reason) => Err(Failure::refused(&reason)),
+            answer => Ok(answer),
+        }
+    }
+
+    async fn contact_list(&self) -> Result<Vec<ContactStatus>, Failure> {
+        self.ask(Ask::Contacts).await
+    }
+
+    /// Whom a client means: an address, an invite (which it adds), or the name of a contact.
+    async fn person(&self, who: &str) -> Result<Address, Failure> {
+        let who = who.trim();
+        if let Ok(address) = who.parse() {
+            return Ok(address);
+        }
+        if who.starts_with("smartmesh:") {
+            return self.add_contact(who, None).await;
+        }
+        let wanted = who.to_lowercase();
+        let contacts = self.contact_list().await?;
+        let mut named = contacts.iter().filter(|contact| {
+            contact
+                .name
+                .as_ref()
+                .is_some_and(|name| name.to_lowercase() == wanted)
+        });
+        match (named.next(), named.next()) {
+            (Some(one), None) => Ok(one.address),
+            (Some(_), Some(_)) => Err(Failure::bad_request(format!("more than one contact is called {who}"))
+                .advise("use the address; `smartmesh contacts` lists them")),
+            (None, _) => Err(Failure::not_found_thing(format!("nobody is called {who}"))
+                .advise("use an address, an invite, or the name of a contact; `smartmesh contacts` lists them")),
+        }
+    }
+
+    /// Whom a client means, made a contact if they are none yet: messages go to contacts alone.
+    async fn correspondent(&self, who: &str) -> Result<Address, Failure> {
+        let address = self.person(who).await?;
+        let known = self
+            .contact_list()
+            .await?
+            .iter()
+            .any(|contact| contact.address == address);
+        if known || address == self.info.address {
+            return Ok(address);
+        }
+        self.add_contact(&address.to_string(), None).await
+    }
+
+    async fn add_contact(&self, text: &str, name: Option<String>) -> Result<Address, Failure> {
+        match self
+            .command(Command::AddContact {
+                text: text.to_owned(),
+                name,
+            })
+            .await?
+        {
+            Answer::Added(address) => Ok(address),
+            other => Err(Failure::unexpected(&other)),
+        }
+    }
+
+    /// The names of contacts by address, to put beside their messages.
+    async fn names(&self) -> Result<std::collections::BTreeMap<String, String>, Failure> {
+        let contacts = self.contact_list().await?;
+        Ok(contacts
+            .into_iter()
+            .filter_map(|contact| Some((contact.address.to_string(), contact.name?)))
+            .collect())
+    }
+}

@@ -1,0 +1,257 @@
+//! Words and flags of the command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use smartmesh_daemon::{LinkSpec, PeerName};
+
+/// Phones that find each other and talk, with no SIM, no tower and no Internet.
+///
+/// Start with `smartmesh up`, then, in another terminal, `smartmesh id` to be found and `smartmesh nearby` to see who is here.
+#[derive(Debug, Parser)]
+#[command(
+    name = "smartmesh",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no node runs on this folder, 4 not reached in time."
+)]
+pub(crate) struct Cli {
+    /// The node's data folder [default: $XDG_DATA_HOME/smartmesh or ~/.local/share/smartmesh]
+    #[arg(long, global = true, env = "SMARTMESH_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Print JSON for programs instead of text for people
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run this device's node until Ctrl-C
+    Up(Up),
+    /// Stop the running node
+    Down,
+    /// Show the node's state: radios, neighbours, routes, mail
+    Status,
+    /// Show who can be reached, how many hops away, and how fresh that is
+    Nearby,
+    /// Show this node's address, and an invite as text and QR code
+    Id,
+    /// Add a contact from an address or an invite
+    Add {
+        /// A mesh address or an invite that begins with smartmesh:
+        who: String,
+        /// What to call them
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Show or change the contacts
+    Contacts {
+        #[command(subcommand)]
+        change: Option<ContactChange>,
+    },
+    /// Send a text; it is carried by people when there is no path now
+    Send {
+        /// An address, a contact's name, or an invite
+        to: String,
+        /// The text
+        text: String,
+        /// Wait up to so many seconds for it to arrive
+        #[arg(long, value_name = "S")]
+        wait: Option<f64>,
+    },
+    /// Show received messages, and tell their senders that they were read
+    Inbox {
+        /// Go on showing messages as they come
+        #[arg(long)]
+        follow: bool,
+        /// Don't tell anybody that they were read
+        #[arg(long)]
+        peek: bool,
+        /// Show sent messages and where they are, too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Store a file and offer it to somebody
+    Share {
+        /// The file
+        file: PathBuf,
+        /// An address, a contact's name, or an invite
+        #[arg(long)]
+        to: Option<String>,
+        /// Media type, such as image/jpeg
+        #[arg(long = "type", default_value = "")]
+        media_type: String,
+        /// Use a plain Swarm reference instead of an encrypted one
+        #[arg(long)]
+        plain: bool,
+    },
+    /// Fetch an offered file, or list the offers
+    Get {
+        /// The file's name, or the id of the message that offers it
+        file: Option<String>,
+        /// Where to save it [default: its name, in this folder]
+        #[arg(long, short)]
+        out: Option<PathBuf>,
+    },
+    /// Measure the round trip to somebody
+    Ping {
+        /// An address or a contact's name
+        to: String,
+        /// How many times
+        #[arg(long, short, default_value_t = 4)]
+        count: u32,
+        /// Seconds between two
+        #[arg(long, short, default_value_t = 1.0)]
+        interval: f64,
+    },
+    /// Show the path to somebody, hop by hop
+    Trace {
+        /// An address or a contact's name
+        to: String,
+    },
+    /// Measure throughput and loss to somebody
+    Perf {
+        /// An address or a contact's name
+        to: String,
+        /// For how many seconds
+        #[arg(long, short, default_value_t = 5.0)]
+        seconds: f64,
+    },
+    /// Check each layer, and say what to do where something is wrong
+    Doctor,
+    /// Let people near see your name, or stop it
+    Visible {
+        /// on or off
+        #[arg(value_enum)]
+        state: OnOff,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OnOff {
+    On,
+    Off,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContactChange {
+    /// Call a contact something else
+    Rename {
+        /// An address or the present name
+        who: String,
+        /// The new name
+        name: String,
+    },
+    /// Refuse what a contact sends
+    Block {
+        /// An address or a name
+        who: String,
+    },
+    /// Accept again what a contact sends
+    Unblock {
+        /// An address or a name
+        who: String,
+    },
+    /// Remove a contact and its keys
+    Forget {
+        /// An address or a name
+        who: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// The name to show to people when you are visible
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Where to serve the local API [default: 127.0.0.1:21326, or a free port]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) api: Option<SocketAddr>,
+    /// A link to use: udp:IFACE, socket:PATH, peers, or for tests lossy:loss=0.1,delay=20:LINK and trace:FILE:LINK
+    /// [default: UDP on all usable interfaces]
+    #[arg(long = "link", value_name = "LINK")]
+    pub(crate) links: Vec<LinkSpec>,
+    /// A node to reach over the Internet
+    #[arg(long = "peer", value_name = "HOST:PORT")]
+    pub(crate) peers: Vec<PeerName>,
+    /// Where nodes that have this one as a peer reach it
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Make a network interface of this name, so that any program can use the mesh (needs root or CAP_NET_ADMIN)
+    #[arg(long = "tun", value_name = "NAME")]
+    pub(crate) tunnel: Option<String>,
+    /// A file whose first line protects the keys on disk; SMARTMESH_PASSPHRASE does the same
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn up_takes_what_the_readme_says() {
+        let cli = Cli::try_parse_from([
+            "smartmesh",
+            "up",
+            "--data",
+            "/tmp/a",
+            "--name",
+            "Ann",
+            "--api",
+            "127.0.0.1:0",
+            "--link",
+            "udp:lo",
+            "--link",
+            "lossy:loss=0.1,delay=20:peers",
+            "--listen",
+            "127.0.0.1:4000",
+            "--peer",
+            "localhost:4001",
+            "--tun",
+            "mesh0",
+        ])
+        .unwrap();
+        let Command::Up(up) = cli.command else {
+            panic!("{cli:?}")
+        };
+        assert_eq!(up.links.len(), 2);
+        assert_eq!(up.peers[0].to_string(), "localhost:4001");
+        assert_eq!(cli.data, Some("/tmp/a".into()));
+    }
+
+    #[test]
+    fn json_and_data_may_stand_behind_the_command() {
+        let cli = Cli::try_parse_from([
+            "smartmesh",
+            "send",
+            "Ann",
+            "hello",
+            "--wait",
+            "2.5",
+            "--json",
+            "--data",
+            "d",
+        ])
+        .unwrap();
+        assert!(cli.json);
+        assert!(matches!(cli.command, Command::Send { wait: Some(seconds), .. } if seconds == 2.5));
+    }
+
+    #[test]
+    fn senseless_links_are_refused_with_the_reason() {
+        let error = Cli::try_parse_from(["smartmesh", "up", "--link", "bluetooth:x"])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("udp:IFACE"), "{error}");
+    }
+}
