@@ -391,24 +391,42 @@ contract AgreedTest is Base {
         ok(done, "enough");
     }
 
-    /// @dev While one payout runs, a token's hook can neither settle, claim nor pay in.
+    /// @dev While one payout runs, a token's hook gets into no entry that moves money or state.
     function testReentrantPayoutIsRefused() public {
         Hooked t = new Hooked();
         useToken(address(t));
-        t.mint(address(this), 1000);
-        t.approve(address(ch), 1000);
-        bytes[3] memory calls = [
-            abi.encodeCall(ch.claim, (address(t), user, user)),
-            abi.encodeCall(ch.onApprovalReceived, (address(this), 1, abi.encodePacked(low, high, TERMS, uint32(1), false))),
-            abi.encodeCall(ch.settleBatch, (new IChannels.Channel[](0), new uint256[7][](0)))
-        ];
-        for (uint256 i = 0; i < 3; i++) {
+        t.mint(address(this), 10_000);
+        t.approve(address(ch), 10_000);
+        IChannels.Channel memory x = c;
+        IChannels.State memory s;
+        IChannels.Signature memory g;
+        IChannels.Mandate[] memory m = none();
+        uint256[7] memory k;
+        IChannels.Withdrawal memory wd;
+        IChannels.Payouts memory po;
+        IChannels.DepositOrder memory o;
+        bytes[] memory calls = new bytes[](14);
+        calls[0] = abi.encodeCall(ch.claim, (address(t), user, user));
+        calls[1] = abi.encodeCall(ch.onApprovalReceived, (address(this), 1, ""));
+        calls[2] = abi.encodeCall(ch.settleBatch, (new IChannels.Channel[](0), new uint256[7][](0)));
+        calls[3] = abi.encodeCall(ch.settle, (x, k));
+        calls[4] = abi.encodeCall(ch.deposit, (x, 0, false, 1, 0, 0));
+        calls[5] = abi.encodeCall(ch.depositFor, (x, 0, false, o, 0, 0));
+        calls[6] = abi.encodeCall(ch.withdraw, (x, wd, g, g));
+        calls[7] = abi.encodeCall(ch.coopClose, (x, po, g, g));
+        calls[8] = abi.encodeCall(ch.close, (x, false, s, s, g, m));
+        calls[9] = abi.encodeCall(ch.closeUnknown, (x, false, s, s, g, m));
+        calls[10] = abi.encodeCall(ch.update, (x, k, false, s, g, m));
+        calls[11] = abi.encodeCall(ch.forfeit, (x, k, s, g, m));
+        calls[12] = abi.encodeCall(ch.unlock, (x, k, false, s, new IChannels.Claim[](0), 0, new bytes32[](0), m));
+        calls[13] = abi.encodeCall(ch.redeem, (x, k, false, s, 0, 0, m));
+        for (uint256 i = 0; i < calls.length; i++) {
             ch.deposit(c, epoch(), false, 100, 0, 0);
             t.setHook(address(ch), calls[i], true);
             doClose(p(60, 30, 10));
-            ok(t.reached() && !t.succeeded(), "refused");
+            ok(t.reached() && t.reason() == bytes4(keccak256("Reentered()")), "refused");
             t.setHook(address(0), "", false);
         }
-        eq(t.balanceOf(user), 180, "paid once each");
+        eq(t.balanceOf(user), 60 * 14, "paid once each");
     }
 }

@@ -809,11 +809,30 @@ contract ChequebookTest is Base {
         IChequebook.Cheque memory y = cheque(2, 10, 20, shop, 20);
         IChequebook.Signature memory xs = signed(x);
         IChequebook.Signature memory ys = signed(y);
-        t.setHook(address(cb), abi.encodeCall(cb.cash, (b, y, ys)), true);
-        cb.cash(b, x, xs);
-        ok(t.reached() && !t.succeeded(), "refused");
-        t.setHook(address(cb), abi.encodeCall(cb.releaseLock, (b, shop)), true);
-        cb.cash(b, y, ys);
-        ok(t.reached() && !t.succeeded(), "refused");
+        IChequebook.Book memory bk = b;
+        IChequebook.CashOrder memory o;
+        bytes[] memory calls = new bytes[](13);
+        calls[0] = abi.encodeCall(cb.cash, (bk, y, ys));
+        calls[1] = abi.encodeCall(cb.releaseLock, (bk, shop));
+        calls[2] = abi.encodeCall(cb.fund, (bk, 1, 1));
+        calls[3] = abi.encodeCall(cb.onApprovalReceived, (user, 1, ""));
+        calls[4] = abi.encodeCall(cb.cashFor, (bk, y, ys, o));
+        calls[5] = abi.encodeCall(
+            cb.cashBatch, (new IChequebook.Book[](0), new IChequebook.Cheque[](0), new IChequebook.Signature[](0))
+        );
+        calls[6] = abi.encodeCall(cb.lockFor, (bk, shop, 1, 1, 1, ys));
+        calls[7] = abi.encodeCall(cb.startThaw, (bk, 1, ys));
+        calls[8] = abi.encodeCall(cb.withdraw, (bk, shop, shop, 1, 1, ys));
+        calls[9] = abi.encodeCall(cb.proveFraud, (bk, x, xs, y, ys));
+        calls[10] = abi.encodeCall(cb.claim, (bk, x, xs));
+        calls[11] = abi.encodeCall(cb.collect, (bk, shop));
+        calls[12] = abi.encodeCall(cb.burnSurplus, (bk));
+        for (uint96 i = 0; i < calls.length; i++) {
+            t.setHook(address(cb), calls[i], true);
+            x = cheque(uint64(1 + i), 1, 1 + i, shop, 1 + i);
+            xs = signed(x);
+            cb.cash(b, x, xs);
+            ok(t.reached() && t.reason() == bytes4(keccak256("Reentered()")), "refused");
+        }
     }
 }

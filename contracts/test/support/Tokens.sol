@@ -153,6 +153,8 @@ contract Hooked is Plain {
     bool public early;
     bool public reached;
     bool public succeeded;
+    /// @dev First four bytes of what the call back was refused with.
+    bytes4 public reason;
 
     function setHook(address target_, bytes calldata data, bool early_) external {
         target = target_;
@@ -171,7 +173,9 @@ contract Hooked is Plain {
     function _hook() private {
         if (target == address(0) || reached) return;
         reached = true;
-        (succeeded,) = target.call(call_);
+        bytes memory answer;
+        (succeeded, answer) = target.call(call_);
+        reason = bytes4(answer);
     }
 
     /// @dev ERC-1363 in the hands of somebody bad: calls the spender with any words.
