@@ -9,3 +9,4 @@ forge=$(ls node_modules/@foundry-rs/forge-*/bin/forge* | head -n 1)
 mkdir -p out
 "$forge" test --offline
 node gas.mjs --check
+node vectors.mjs --check
