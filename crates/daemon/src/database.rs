@@ -11,6 +11,9 @@
 //! meta      name | value                                          a check of the key, the last known time, the name
 //! ```
 
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
@@ -64,6 +67,16 @@ pub enum DatabaseError {
     /// Something else.
     #[error("the database failed: {0}")]
     Other(String),
+}
+
+impl DatabaseError {
+    fn from_io(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            _ => Self::Other(error.to_string()),
+        }
+    }
 }
 
 impl From<rusqlite::Error> for DatabaseError {
@@ -123,11 +136,18 @@ impl Database {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        // SQLite gives its side files the permissions of the main one.
+        let private = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path);
+        drop(private.map_err(|error| DatabaseError::from_io(&error))?);
         let connection = Connection::open_with_flags(path, flags)?;
-        // 8 KiB pages hold a sealed chunk without an overflow page.
+        // With 4 KiB pages a sealed chunk is one overflow page and an eighth of a leaf: larger ones waste half of each.
         connection.execute_batch(
-            "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-             PRAGMA cache_size = -1024; PRAGMA wal_autocheckpoint = 512; PRAGMA temp_store = MEMORY;",
+            "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+             PRAGMA cache_size = -1024; PRAGMA wal_autocheckpoint = 1000; PRAGMA temp_store = MEMORY;",
         )?;
         let mut database = Self {
             connection,

@@ -213,3 +213,6 @@ impl Api {
             .collect())
     }
 }
+
+#[cfg(test)]
+mod tests;
