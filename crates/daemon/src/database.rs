@@ -71,10 +71,19 @@ pub enum DatabaseError {
 
 impl DatabaseError {
     fn from_io(error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
-            _ => Self::Other(error.to_string()),
+        let kind = error.kind();
+        if matches!(
+            kind,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+        ) {
+            Self::ReadOnly
+        } else if matches!(
+            kind,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        ) {
+            Self::Full
+        } else {
+            Self::Other(error.to_string())
         }
     }
 }
@@ -89,10 +98,10 @@ impl From<rusqlite::Error> for DatabaseError {
             }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged(text),
             // A write that the system cut short (a quota, a limit of the file's size) is an I/O error to SQLite.
-            Some(ErrorCode::SystemIoFailure) if text.contains("disk I/O") => {
+            Some(ErrorCode::SystemIoFailure) => {
                 Self::Other(format!("{text}; is the disk full or failing?"))
             }
-            _ => Self::Other(text),
+            Some(_) | None => Self::Other(text),
         }
     }
 }

@@ -125,14 +125,19 @@ impl Folder {
 
 fn explain(path: &Path, source: io::Error) -> FolderError {
     let path = path.to_owned();
-    match source.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            FolderError::ReadOnly(path)
-        }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            FolderError::Full(path)
-        }
-        _ => FolderError::Other { path, source },
+    let kind = source.kind();
+    if matches!(
+        kind,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+    ) {
+        FolderError::ReadOnly(path)
+    } else if matches!(
+        kind,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    ) {
+        FolderError::Full(path)
+    } else {
+        FolderError::Other { path, source }
     }
 }
 

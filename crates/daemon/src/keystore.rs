@@ -185,7 +185,7 @@ fn write(
         }
         None => {
             let key = Zeroizing::new(rng.bytes::<32>());
-            let text = Zeroizing::new(hex::encode(&*key));
+            let text = Zeroizing::new(hex::encode(*key));
             folder.write(DEVICE_KEY_FILE, text.as_bytes())?;
             (key, Protection::Device)
         }

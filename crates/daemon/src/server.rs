@@ -138,13 +138,12 @@ impl Api {
 
     /// Has the node carry out a command; a refusal is a failure in words.
     async fn command(&self, command: Command) -> Result<Answer, Failure> {
-        match self
-            .ask(|answer| Ask::Command(Box::new(command), answer))
-            .await?
-        {
-            Answer::Refused(reason) => Err(Failure::refused(&reason)),
-            answer => Ok(answer),
+        let ask = |answer| Ask::Command(Box::new(command), answer);
+        let answer = self.ask(ask).await?;
+        if let Answer::Refused(reason) = &answer {
+            return Err(Failure::refused(reason));
         }
+        Ok(answer)
     }
 
     async fn contact_list(&self) -> Result<Vec<ContactStatus>, Failure> {
@@ -192,16 +191,11 @@ impl Api {
     }
 
     async fn add_contact(&self, text: &str, name: Option<String>) -> Result<Address, Failure> {
-        match self
-            .command(Command::AddContact {
-                text: text.to_owned(),
-                name,
-            })
-            .await?
-        {
-            Answer::Added(address) => Ok(address),
-            other => Err(Failure::unexpected(&other)),
-        }
+        let text = text.to_owned();
+        let Answer::Added(address) = self.command(Command::AddContact { text, name }).await? else {
+            return Err(Failure::unexpected());
+        };
+        Ok(address)
     }
 
     /// The names of contacts by address, to put beside their messages.

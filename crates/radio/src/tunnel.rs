@@ -56,14 +56,16 @@ impl Tunnel {
     /// # Errors
     /// If the system refuses, mostly for lack of permission.
     pub fn open(name: &str, address: Address) -> Result<Self, TunnelError> {
-        let device = Self::build(name, address).map_err(|source| match source.kind() {
-            io::ErrorKind::PermissionDenied => TunnelError::Permission {
-                name: name.to_owned(),
-            },
-            _ => TunnelError::Other {
-                name: name.to_owned(),
-                source,
-            },
+        let wanted = name.to_owned();
+        let device = Self::build(name, address).map_err(|source| {
+            if source.kind() == io::ErrorKind::PermissionDenied {
+                TunnelError::Permission { name: wanted }
+            } else {
+                TunnelError::Other {
+                    name: wanted,
+                    source,
+                }
+            }
         })?;
         let name = device.name().unwrap_or_else(|_| name.to_owned());
         Ok(Self {

@@ -108,7 +108,9 @@ impl UdpLink {
         let segment = train.segment_bytes.max(1);
         let mut rest = train.bytes.as_slice();
         while !rest.is_empty() {
-            let frames = (SEND_BYTES_MAX / segment).clamp(1, self.state.max_gso_segments().max(1));
+            let frames = SEND_BYTES_MAX
+                .div_euclid(segment)
+                .clamp(1, self.state.max_gso_segments().max(1));
             let (part, after) = rest.split_at(segment.saturating_mul(frames).min(rest.len()));
             let part_train = || Train {
                 bytes: part.to_vec(),

@@ -459,7 +459,7 @@ mod tests {
     use std::future::poll_fn;
 
     fn message(kind: u16, body: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(16 + body.len()).unwrap();
+        let length = u32::try_from(body.len().saturating_add(16)).unwrap();
         let mut bytes = length.to_ne_bytes().to_vec();
         bytes.extend(kind.to_ne_bytes());
         bytes.extend([0; 10]);
@@ -469,7 +469,7 @@ mod tests {
     }
 
     fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = u16::try_from(4 + value.len())
+        let mut bytes = u16::try_from(value.len().saturating_add(4))
             .unwrap()
             .to_ne_bytes()
             .to_vec();

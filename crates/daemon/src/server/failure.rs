@@ -6,7 +6,6 @@ use axum::response::{IntoResponse, Response};
 use smartmesh_api::ErrorBody;
 use smartmesh_node::RefusedReason;
 
-use crate::ask::Answer;
 use crate::database::DatabaseError;
 use crate::disk::DiskGone;
 
@@ -60,8 +59,8 @@ impl Failure {
     }
 
     /// The node answered a command with something that belongs to another one.
-    pub(crate) fn unexpected(answer: &Answer) -> Self {
-        tracing::error!(?answer, "the node gave an answer to another command");
+    pub(crate) fn unexpected() -> Self {
+        tracing::error!("the node gave an answer to another command");
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "the node gave an unexpected answer",

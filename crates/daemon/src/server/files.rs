@@ -115,20 +115,18 @@ pub(super) async fn share(
     if addresses.len() > CARRIED_CHUNKS_MAX {
         addresses.clear();
     }
-    match api
-        .command(Command::OfferFile {
-            to,
-            offer,
-            chunks: addresses,
-        })
-        .await?
-    {
-        Answer::Queued(message) => Ok(Json(Shared {
-            message: Some(message.to_string()),
-            file,
-        })),
-        other => Err(Failure::unexpected(&other)),
-    }
+    let command = Command::OfferFile {
+        to,
+        offer,
+        chunks: addresses,
+    };
+    let Answer::Queued(message) = api.command(command).await? else {
+        return Err(Failure::unexpected());
+    };
+    Ok(Json(Shared {
+        message: Some(message.to_string()),
+        file,
+    }))
 }
 
 /// Has chunks on disk before it returns; remembers the addresses of as many as could be carried.

@@ -61,19 +61,17 @@ pub(super) async fn send(
     Json(body): Json<SendText>,
 ) -> Result<Json<Queued>, Failure> {
     let to = api.correspondent(&body.to).await?;
-    match api
-        .command(Command::SendText {
-            to,
-            text: body.text,
-        })
-        .await?
-    {
-        Answer::Queued(message) => Ok(Json(Queued {
-            id: message.to_string(),
-            to: to.to_string(),
-        })),
-        other => Err(Failure::unexpected(&other)),
-    }
+    let command = Command::SendText {
+        to,
+        text: body.text,
+    };
+    let Answer::Queued(message) = api.command(command).await? else {
+        return Err(Failure::unexpected());
+    };
+    Ok(Json(Queued {
+        id: message.to_string(),
+        to: to.to_string(),
+    }))
 }
 
 /// How long to wait.

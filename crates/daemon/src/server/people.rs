@@ -25,10 +25,10 @@ pub(super) async fn id(State(api): State<Api>) -> Json<Identity> {
 /// Makes an invite that somebody else can add.
 #[utoipa::path(post, path = "/v1/invite", responses((status = 200, body = Invite)))]
 pub(super) async fn invite(State(api): State<Api>) -> Result<Json<Invite>, Failure> {
-    match api.command(Command::MakeInvite).await? {
-        Answer::Invite(invite) => Ok(Json(Invite { invite })),
-        other => Err(Failure::unexpected(&other)),
-    }
+    let Answer::Invite(invite) = api.command(Command::MakeInvite).await? else {
+        return Err(Failure::unexpected());
+    };
+    Ok(Json(Invite { invite }))
 }
 
 /// Who can be reached, nearest first.

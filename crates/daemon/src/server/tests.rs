@@ -91,7 +91,7 @@ async fn every_path_but_the_description_wants_the_token() {
                 Some("5a5a"),
                 Some("Bearer 5a5a5a"),
             ] {
-                let path = path.replace('{', "").replace('}', "");
+                let path = path.replace(['{', '}'], "");
                 let mut request = Request::builder()
                     .method(method.to_uppercase().as_str())
                     .uri(path.as_str())

@@ -72,13 +72,13 @@ pub(super) async fn ping(
     Json(body): Json<Whom>,
 ) -> Result<Json<Pong>, Failure> {
     let to = api.person(&body.to).await?;
-    match api.command(Command::Ping { to }).await? {
-        Answer::Pong { rtt, hops } => Ok(Json(Pong {
-            rtt_us: convert::micros(rtt),
-            hops,
-        })),
-        other => Err(Failure::unexpected(&other)),
-    }
+    let Answer::Pong { rtt, hops } = api.command(Command::Ping { to }).await? else {
+        return Err(Failure::unexpected());
+    };
+    Ok(Json(Pong {
+        rtt_us: convert::micros(rtt),
+        hops,
+    }))
 }
 
 /// Asks each relay on the path for its round trip.
@@ -88,17 +88,21 @@ pub(super) async fn trace(
     Json(body): Json<Whom>,
 ) -> Result<Json<Vec<TraceHop>>, Failure> {
     let to = api.person(&body.to).await?;
-    match api.command(Command::Trace { to }).await? {
-        Answer::Trace(hops) => {
-            let hops = hops.into_iter().map(|(hop, rtt)| TraceHop {
-                hop,
-                rtt_us: rtt.map(convert::micros),
-            });
-            Ok(Json(hops.collect()))
-        }
-        Answer::Done => Ok(Json(Vec::new())),
-        other => Err(Failure::unexpected(&other)),
-    }
+    let hops = match api.command(Command::Trace { to }).await? {
+        Answer::Trace(hops) => hops,
+        Answer::Done
+        | Answer::Refused(_)
+        | Answer::Invite(_)
+        | Answer::Added(_)
+        | Answer::Queued(_)
+        | Answer::Pong { .. }
+        | Answer::Perf { .. } => Vec::new(),
+    };
+    let hops = hops.into_iter().map(|(hop, rtt)| TraceHop {
+        hop,
+        rtt_us: rtt.map(convert::micros),
+    });
+    Ok(Json(hops.collect()))
 }
 
 /// Measures throughput and loss end to end.
@@ -109,26 +113,25 @@ pub(super) async fn perf(
 ) -> Result<Json<PerfReport>, Failure> {
     let to = api.person(&body.to).await?;
     let millis = body.millis.clamp(1, PERF_MILLIS_MAX);
-    match api.command(Command::Perf { to, millis }).await? {
-        Answer::Perf {
-            bytes_received,
-            packets_sent,
-            packets_received,
-            elapsed,
-        } => {
-            let elapsed_us = convert::micros(elapsed);
-            let bits = u128::from(bytes_received).saturating_mul(8_000_000);
-            let rate = bits.checked_div(elapsed_us.into()).unwrap_or(0);
-            Ok(Json(PerfReport {
-                bits_per_second: u64::try_from(rate).unwrap_or(u64::MAX),
-                bytes_received,
-                packets_sent,
-                packets_received,
-                elapsed_us,
-            }))
-        }
-        other => Err(Failure::unexpected(&other)),
-    }
+    let Answer::Perf {
+        bytes_received,
+        packets_sent,
+        packets_received,
+        elapsed,
+    } = api.command(Command::Perf { to, millis }).await?
+    else {
+        return Err(Failure::unexpected());
+    };
+    let elapsed_us = convert::micros(elapsed);
+    let bits = u128::from(bytes_received).saturating_mul(8_000_000);
+    let rate = bits.checked_div(elapsed_us.into()).unwrap_or(0);
+    Ok(Json(PerfReport {
+        bits_per_second: u64::try_from(rate).unwrap_or(u64::MAX),
+        bytes_received,
+        packets_sent,
+        packets_received,
+        elapsed_us,
+    }))
 }
 
 /// Lets people within a few hops see this node's name, or stops it.
