@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use smartmesh_types::{Instant, NeighbourId};
+#[cfg(test)]
+use smartmesh_types::Instant;
+use smartmesh_types::NeighbourId;
 use smartmesh_wire::gossip::{GossipKind, GossipMessage, IDS_MAX, Item};
 use smartmesh_wire::ids::{ShortId, ShortIds};
 
