@@ -62,11 +62,11 @@ struct Node {
 }
 
 fn main() {
-    let now = Now::default();
+    let mut now = Now::default();
     let seed = Seed::new([1; 32]);
     let identity = |n: u32| Identity::generate(&mut seed.split(&format!("{n}")).rng());
     let config = FlowConfig::default();
-    let node = |n: u32, way| {
+    let node = |n: u32, way, now| {
         let identity = identity(n);
         let own = destination_tag(identity.address(), 1);
         let flows = Flows::new(config, &identity, &seed.split(&format!("flows {n}")), now);
@@ -74,7 +74,11 @@ fn main() {
         Node { flows, row }
     };
     // 1,000 sources at the left of one relay: so many labels are in use.
-    let mut nodes = [node(0, Some(RIGHT)), node(1, Some(RIGHT)), node(2, None)];
+    let mut nodes = [
+        node(0, Some(RIGHT), now),
+        node(1, Some(RIGHT), now),
+        node(2, None, now),
+    ];
     for (at, neighbours) in [(0, vec![RIGHT]), (1, vec![LEFT, RIGHT]), (2, vec![LEFT])] {
         for neighbour in neighbours {
             let up = FlowInput::NeighbourUp {
@@ -93,6 +97,8 @@ fn main() {
     let mut labels = Vec::new();
     let mut flow = None;
     for n in 0..FLOWS {
+        // Time passes, so that the budget for set-ups fills again.
+        now = now.after(std::time::Duration::from_millis(10));
         let [source, ..] = &mut nodes;
         let one = source.flows.open(target, &source.row, now);
         flow = Some(one);
@@ -107,7 +113,7 @@ fn main() {
         }
         if n + 1 < FLOWS {
             // A new identity would be a new source; closing without telling leaves the relay's labels in use.
-            let fresh = node(3 + u32::try_from(n).unwrap(), Some(RIGHT));
+            let fresh = node(3 + u32::try_from(n).unwrap(), Some(RIGHT), now);
             let [source, ..] = &mut nodes;
             *source = fresh;
             let up = FlowInput::NeighbourUp {

@@ -35,6 +35,7 @@ mod judgement;
 mod label;
 mod packet;
 mod path;
+mod protection;
 mod repair;
 mod seek;
 mod set_up;

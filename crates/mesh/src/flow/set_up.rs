@@ -1,11 +1,11 @@
 //! Building paths: set-ups that walk on, turn back and try again; confirmations; proofs; the end of a path.
 
-use smartmesh_types::{Duration, Instant, Label, NeighbourId, Tag};
+use smartmesh_types::{Duration, Instant, Label, NeighbourId};
 use smartmesh_wire::flow::{Confirm, FlowMessage, PathToken, Purpose, Refusal, SetUp};
 
 use crate::route::SearchToken;
 
-use super::circuit::{Aim, Circuit, End, Health, Hop, Pending, Protection, Stray};
+use super::circuit::{Aim, Circuit, End, Hop, Pending, Stray};
 use super::label::Action;
 use super::path::{Answer, Path, verify_knock};
 use super::{Flows, NextHops};
@@ -439,41 +439,6 @@ impl Flows {
 
     pub(super) fn count_stray(&mut self) {
         self.counters.stray = self.counters.stray.saturating_add(1);
-    }
-
-    /// A bypass for the link to a neighbour that has come into use.
-    pub(super) fn protect_if_used(&mut self, neighbour: NeighbourId, now: Instant) {
-        let due = self.neighbours.get(&neighbour).is_some_and(|one| {
-            one.health == Health::Well
-                && matches!(one.protection, Protection::None { retry_at } if retry_at <= now)
-        });
-        // With one neighbour there is no other way.
-        if due && self.neighbours.len() > 1 {
-            let token = PathToken(self.rng.bytes());
-            self.set_protection(neighbour, Protection::Asked { token, at: now });
-            self.send_control(neighbour, &FlowMessage::Protect { token });
-        }
-    }
-
-    /// The set-up of a bypass to this neighbour.
-    pub(super) fn bypass_set_up(&mut self, token: PathToken, tag: Tag) -> SetUp {
-        SetUp {
-            token,
-            purpose: Purpose::Bypass,
-            tag: tag.0,
-            search: None,
-            hop_limit: super::repair::BYPASS_HOPS,
-            tries: super::seek::TRIES,
-            nonce: self.rng.u32(),
-            explore: 0,
-            label: 0,
-            payload_bytes: u32::MAX,
-            bits_per_second: u64::MAX,
-            price: 0,
-            lifetime_secs: u16::MAX,
-            proof: [0; 32],
-            first: Vec::new(),
-        }
     }
 }
 

@@ -9,7 +9,9 @@ use smartmesh_types::{Address, Duration, FlowId, Instant, Label, NeighbourId, No
 use crate::flow::{
     FlowConfig, FlowEvent, FlowInput, FlowOutput, Flows, Forward, NextHops, PayloadKind, Sealed,
 };
-use crate::route::{NextHop, SearchToken};
+use crate::route::{
+    NextHop, RouteConfig, RouteInput, RouteOutput, Routes, SearchTarget, SearchToken,
+};
 
 /// A link that is cut is suspected after this time and down after the next.
 const SUSPECT_AFTER: Duration = Duration::from_millis(100);
@@ -52,6 +54,11 @@ enum Event {
     Input {
         at: usize,
         input: FlowInput,
+    },
+    Route {
+        from: usize,
+        to: usize,
+        body: Vec<u8>,
     },
     Lost {
         at: usize,
@@ -173,11 +180,19 @@ pub(super) struct Node {
     pub(super) flows: Flows,
     pub(super) address: Address,
     identity: Identity,
+    routes: Option<Routes>,
     pub(super) events: Vec<FlowEvent>,
     pub(super) received: Vec<(Instant, FlowId, Vec<u8>)>,
     pub(super) conduct: Conduct,
     dead: bool,
     dropped: u32,
+}
+
+impl Node {
+    fn next_timeout(&self) -> Option<Instant> {
+        let routes = self.routes.as_ref().and_then(Routes::next_timeout);
+        self.flows.next_timeout().into_iter().chain(routes).min()
+    }
 }
 
 type Packets = Vec<(Label, Vec<u8>)>;
@@ -194,6 +209,7 @@ pub(super) struct Net {
     cut: BTreeSet<(usize, usize)>,
     /// Data packets that a cut link has swallowed, given back when it is suspected.
     swallowed: BTreeMap<(usize, usize), Packets>,
+    suspected: BTreeSet<(usize, usize)>,
     /// Most hops that any packet took.
     pub(super) hops_max: u32,
     pub(super) data_packets: u64,
@@ -238,6 +254,7 @@ impl Net {
                 flows: Flows::new(config, &identity, &own_seed, at(Instant::ZERO)),
                 address,
                 identity,
+                routes: None,
                 events: Vec::new(),
                 received: Vec::new(),
                 conduct: Conduct::Honest,
@@ -257,6 +274,7 @@ impl Net {
             links: both,
             cut: BTreeSet::new(),
             swallowed: BTreeMap::new(),
+            suspected: BTreeSet::new(),
             hops_max: 0,
             data_packets: 0,
             loss_percent: 0,
@@ -273,22 +291,82 @@ impl Net {
         self.queue.insert((self.now + after, self.sequence), event);
     }
 
-    pub(super) fn input(&mut self, node: usize, input: FlowInput) {
-        let view = View {
-            routing: &self.routing,
-            node,
+    /// The network with the real routing core at each node instead of the model.
+    pub(super) fn with_routes(count: usize, links: &[(usize, usize)], seed: u8) -> Self {
+        let mut net = Self::new(count, links, seed);
+        for node in 0..count {
+            let own = net.nodes[node].address;
+            let seed = net.seed.split(&format!("routes {node}"));
+            let routes = Routes::new(RouteConfig::default(), own, &seed, at(net.now));
+            net.nodes[node].routes = Some(routes);
+        }
+        for (a, b) in net.links.clone() {
+            net.route_input(
+                a,
+                RouteInput::NeighbourUp {
+                    neighbour: id_of(b),
+                    metric: METRIC,
+                },
+            );
+        }
+        net
+    }
+
+    fn route_input(&mut self, node: usize, input: RouteInput) {
+        let now = at(self.now);
+        let Some(routes) = self.nodes[node].routes.as_mut() else {
+            return;
         };
-        self.nodes[node].flows.handle(input, &view, at(self.now));
+        routes.handle(input, now);
+        let mut outputs = Vec::new();
+        while let Some(output) = routes.poll_output() {
+            outputs.push(output);
+        }
+        for output in outputs {
+            let input = match output {
+                RouteOutput::Send { to, body } => {
+                    let to = node_of(to);
+                    let from = node;
+                    self.push(self.delay, Event::Route { from, to, body });
+                    continue;
+                }
+                RouteOutput::Changed { tag } => FlowInput::RouteChanged { tag },
+                RouteOutput::Found { id, token, .. } => FlowInput::Found { id, token },
+                RouteOutput::NotFound { id } => FlowInput::NotFound { id },
+                RouteOutput::Epoch { .. } => continue,
+            };
+            self.input(node, input);
+        }
+    }
+
+    pub(super) fn input(&mut self, node: usize, input: FlowInput) {
+        let now = at(self.now);
+        let one = &mut self.nodes[node];
+        if let Some(routes) = &one.routes {
+            one.flows.handle(input, routes, now);
+        } else {
+            let view = View {
+                routing: &self.routing,
+                node,
+            };
+            one.flows.handle(input, &view, now);
+        }
         self.drain(node, 0);
     }
 
     pub(super) fn open(&mut self, from: usize, to: usize) -> FlowId {
         let address = self.nodes[to].address;
-        let view = View {
-            routing: &self.routing,
-            node: from,
+        let now = at(self.now);
+        let one = &mut self.nodes[from];
+        let flow = if let Some(routes) = &one.routes {
+            one.flows.open(address, routes, now)
+        } else {
+            let view = View {
+                routing: &self.routing,
+                node: from,
+            };
+            one.flows.open(address, &view, now)
         };
-        let flow = self.nodes[from].flows.open(address, &view, at(self.now));
         self.drain(from, 0);
         flow
     }
@@ -356,6 +434,15 @@ impl Net {
                 FlowOutput::SendData { to, label, payload } => {
                     self.carry(node, node_of(to), label, payload, hops + 1);
                 }
+                FlowOutput::Search { id, target } if self.nodes[node].routes.is_some() => {
+                    let search = RouteInput::Search {
+                        id,
+                        target: SearchTarget::Node(target),
+                        avoid: Vec::new(),
+                        rings: 4,
+                    };
+                    self.route_input(node, search);
+                }
                 FlowOutput::Search { id, target } => {
                     let tag = self.routing.addresses.get(&target).copied();
                     let target = tag.and_then(|tag| self.routing.tags.get(&tag));
@@ -414,7 +501,7 @@ impl Net {
                 .iter()
                 .enumerate()
                 .filter(|(_, node)| !node.dead)
-                .filter_map(|(index, node)| Some((node.flows.next_timeout()?, index)))
+                .filter_map(|(index, node)| Some((node.next_timeout()?, index)))
                 .min();
             let next = event_at
                 .into_iter()
@@ -429,6 +516,7 @@ impl Net {
                 };
                 self.dispatch(event);
             } else if let Some((_, node)) = timer {
+                self.route_input(node, RouteInput::Tick);
                 self.input(node, FlowInput::Tick);
             }
         }
@@ -464,6 +552,10 @@ impl Net {
                         .entry((from, to))
                         .or_default()
                         .push((label, payload));
+                    // What was on its way when the link was suspected comes back, too.
+                    if self.suspected.contains(&(from, to)) {
+                        self.give_back(from, to);
+                    }
                     return;
                 }
                 self.take_data(from, to, label, payload, hops);
@@ -471,6 +563,12 @@ impl Net {
             Event::Input { at: node, input } => {
                 if !self.nodes[node].dead {
                     self.input(node, input);
+                }
+            }
+            Event::Route { from, to, body } => {
+                if !self.cut.contains(&(from, to)) && !self.nodes[to].dead {
+                    let from = id_of(from);
+                    self.route_input(to, RouteInput::Message { from, body });
                 }
             }
             Event::Lost { at: node, to, link } => self.lose(node, to, link),
@@ -487,9 +585,19 @@ impl Net {
             Link::Suspect => FlowInput::Suspect { neighbour },
             Link::Down => FlowInput::NeighbourDown { neighbour },
         };
+        let route = match link {
+            Link::Suspect => RouteInput::Suspect { neighbour },
+            Link::Down => RouteInput::NeighbourDown { neighbour },
+        };
+        self.route_input(node, route);
         self.input(node, input);
-        let lost = self.swallowed.remove(&(node, to)).unwrap_or_default();
-        for (label, payload) in lost {
+        self.suspected.insert((node, to));
+        self.give_back(node, to);
+    }
+
+    fn give_back(&mut self, node: usize, to: usize) {
+        let neighbour = id_of(to);
+        for (label, payload) in self.swallowed.remove(&(node, to)).unwrap_or_default() {
             self.input(
                 node,
                 FlowInput::Undelivered {
@@ -510,6 +618,7 @@ impl Net {
                     !matches!(event, Event::Lost { at, to: other, .. } if (*at, *other) == (from, to))
                 });
                 self.lose(from, to, Link::Down);
+                self.suspected.remove(&(from, to));
                 self.input(from, up(to));
             }
         }
@@ -535,6 +644,8 @@ impl Net {
             .collect();
         for other in others {
             self.lose(other, node, Link::Down);
+            self.suspected.remove(&(other, node));
+            self.suspected.remove(&(node, other));
             self.input(other, up(node));
             self.input(node, up(other));
         }
@@ -570,16 +681,20 @@ impl Net {
                 return;
             }
         }
-        let view = View {
-            routing: &self.routing,
-            node: to,
-        };
         let input = FlowInput::Data {
             from: id_of(from),
             label,
             payload,
         };
-        node.flows.handle(input, &view, now);
+        if let Some(routes) = &node.routes {
+            node.flows.handle(input, routes, now);
+        } else {
+            let view = View {
+                routing: &self.routing,
+                node: to,
+            };
+            node.flows.handle(input, &view, now);
+        }
         self.drain(to, hops);
     }
 
