@@ -65,7 +65,10 @@ fn main() {
     let mut now = Now::default();
     let seed = Seed::new([1; 32]);
     let identity = |n: u32| Identity::generate(&mut seed.split(&format!("{n}")).rng());
-    let config = FlowConfig::default();
+    let config = FlowConfig {
+        flows_max: 2 * FLOWS,
+        ..FlowConfig::default()
+    };
     let node = |n: u32, way, now| {
         let identity = identity(n);
         let own = destination_tag(identity.address(), 1);
