@@ -4,4 +4,7 @@ pub mod custody;
 pub mod flow;
 pub mod gossip;
 pub mod link;
+mod mesh;
 pub mod route;
+
+pub use mesh::{Mesh, MeshConfig, MeshInput, MeshOutput, Sabotage};

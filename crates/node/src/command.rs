@@ -52,6 +52,16 @@ pub enum Command {
         /// Which.
         message: MessageId,
     },
+    /// The shell has stored a received message for good; until then it is reported again after each start.
+    Stored {
+        /// Which.
+        message: MessageId,
+    },
+    /// Gives up a message that is not confirmed yet.
+    Cancel {
+        /// Which.
+        message: MessageId,
+    },
     /// Fetches an offered file's chunks from whoever has them.
     FetchFile {
         /// Whose message offered it.

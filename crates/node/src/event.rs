@@ -98,11 +98,11 @@ pub enum Event {
         request: RequestId,
         /// Payload bytes that arrived.
         bytes_received: u64,
-        /// Packets sent.
+        /// Echoes sent beside the stream.
         packets_sent: u64,
-        /// Packets that arrived.
+        /// Echoes that came back; the rest was lost on one of the two ways.
         packets_received: u64,
-        /// From the first to the last packet at the far end.
+        /// From the first to the last byte at the far end.
         elapsed: Duration,
     },
     /// Somebody within a few hops who wishes to be seen.

@@ -4,9 +4,20 @@
 //! Read [`Input`] and [`Output`] first; `wiring.rs` is the data-flow diagram.
 
 mod command;
+mod commands;
+mod counters;
 mod event;
+mod fetch;
+mod gate;
+mod mail;
 mod node;
+mod people;
+mod perf;
+mod probe;
 mod snapshot;
+mod status;
+mod tunnel;
+mod wiring;
 
 pub use command::{Command, FileOffer};
 pub use event::{Event, FileReceived, MessageState, PathKind, RefusedReason, TextReceived};
@@ -14,3 +25,4 @@ pub use node::{Config, Input, Node, Output, PersistId, Record, RestoreError};
 pub use snapshot::{
     BundleStatus, ContactStatus, FlowStatus, NearbyStatus, NeighbourStatus, Status,
 };
+pub use smartmesh_mesh::Sabotage;

@@ -1,20 +1,29 @@
 //! The node's border: inputs, outputs, and the value that owns every core.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use smartmesh_crypto::{Identity, Seed};
-use smartmesh_types::{
-    Address, Destination, Instant, LinkAddr, Now, RadioId, RadioInfo, RequestId, Train,
-};
+use smartmesh_mesh::custody::{Custody, CustodyConfig};
+use smartmesh_mesh::{Mesh, MeshConfig, MeshInput, MeshOutput, Sabotage};
+use smartmesh_messaging::Messaging;
+use smartmesh_session::{SessionConfig, SessionInput, Sessions};
+use smartmesh_types::{Address, Destination, Instant, LinkAddr, Now, RadioId, RadioInfo, RequestId, Train};
 use thiserror::Error;
 
-use crate::{Command, ContactStatus, Event, NearbyStatus, Status};
+use crate::gate::Gate;
+use crate::people::People;
+use crate::perf::Perf;
+use crate::probe::Probes;
+use crate::{Command, Event, fetch};
 
 /// What the user may set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The name shown to people when this node is visible; at most 64 bytes of UTF-8.
     pub name: String,
+    /// Any moment of the standard library's clock, taken once by the shell: the QUIC library wants that clock's instants,
+    /// and adds to this one what has passed.
+    pub origin: std::time::Instant,
 }
 
 /// One thing that happened outside.
@@ -117,32 +126,37 @@ pub struct Record {
 
 /// Why the records of an earlier start cannot be used.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum RestoreError {
-    /// A record that this version cannot read.
-    #[error("record {key:02x?} cannot be read: {reason}")]
-    Record {
-        /// Its key.
-        key: Vec<u8>,
-        /// What is wrong with it.
-        reason: String,
-    },
+#[error("the records of {core} cannot be read: {reason}")]
+pub struct RestoreError {
+    /// Which core wrote them.
+    pub core: &'static str,
+    /// What is wrong.
+    pub reason: String,
 }
 
 /// One phone's node.
-#[derive(Debug)]
 pub struct Node {
-    identity: Identity,
-    outputs: VecDeque<Output>,
+    pub(crate) config: Config,
+    pub(crate) identity: Identity,
+    pub(crate) mesh: Mesh,
+    pub(crate) messaging: Messaging,
+    pub(crate) sessions: Sessions,
+    pub(crate) messages_gate: Gate<smartmesh_messaging::Output>,
+    pub(crate) mail_gate: Gate<smartmesh_mesh::custody::CustodyOutput>,
+    pub(crate) next_persist: u64,
+    pub(crate) people: People,
+    pub(crate) probes: Probes,
+    pub(crate) perf: Perf,
+    pub(crate) files: fetch::Files,
+    pub(crate) outputs: VecDeque<Output>,
 }
 
 impl Node {
     /// A node that starts with an empty memory.
     pub fn new(config: Config, identity: Identity, seed: &Seed, now: Now) -> Self {
-        let _ = (config, seed, now);
-        Self {
-            identity,
-            outputs: VecDeque::new(),
-        }
+        let messaging = Messaging::new(messaging_config(), &identity, &seed.split("messaging"), now);
+        let custody = Custody::new(CustodyConfig::default(), &seed.split("custody"), now);
+        Self::with(config, identity, messaging, custody, seed, now)
     }
 
     /// A node that remembers what its records say.
@@ -156,58 +170,159 @@ impl Node {
         records: impl IntoIterator<Item = Record>,
         now: Now,
     ) -> Result<Self, RestoreError> {
-        let _ = records.into_iter().count();
-        Ok(Self::new(config, identity, seed, now))
+        let mut by_core: BTreeMap<u8, Vec<(Vec<u8>, Vec<u8>)>> = BTreeMap::new();
+        for Record { key, value } in records {
+            if let (Some((core, key)), Some(value)) = (key.split_first(), value) {
+                by_core.entry(*core).or_default().push((key.to_vec(), value));
+            }
+        }
+        let messages = by_core.remove(&MESSAGING_RECORDS).unwrap_or_default().into_iter();
+        let messages: Vec<_> =
+            messages.map(|(key, value)| smartmesh_messaging::Record { key, value: Some(value) }).collect();
+        let messaging = if messages.is_empty() {
+            Messaging::new(messaging_config(), &identity, &seed.split("messaging"), now)
+        } else {
+            Messaging::restore(messaging_config(), &identity, &seed.split("messaging"), messages, now)
+                .map_err(|error| RestoreError { core: "messaging", reason: error.to_string() })?
+        };
+        let mail = by_core.remove(&CUSTODY_RECORDS).unwrap_or_default().into_iter();
+        let mail = mail.map(|(key, value)| smartmesh_mesh::custody::Record { key, value: Some(value) });
+        let custody = Custody::restore(CustodyConfig::default(), &seed.split("custody"), mail, now)
+            .map_err(|error| RestoreError { core: "carried mail", reason: error.to_string() })?;
+        Ok(Self::with(config, identity, messaging, custody, seed, now))
+    }
+
+    fn with(
+        config: Config,
+        identity: Identity,
+        messaging: Messaging,
+        mut custody: Custody,
+        seed: &Seed,
+        now: Now,
+    ) -> Self {
+        custody.set_local(identity.address());
+        let mesh = Mesh::new(MeshConfig::default(), &identity, custody, seed, now);
+        let sessions = Sessions::new(SessionConfig::default(), &identity, &seed.split("session"), config.origin, now);
+        let mut node = Self {
+            config,
+            mesh,
+            messaging,
+            sessions,
+            messages_gate: Gate::default(),
+            mail_gate: Gate::default(),
+            next_persist: 0,
+            people: People::default(),
+            probes: Probes::new(&seed.split("probes")),
+            perf: Perf::default(),
+            files: fetch::Files::new(now),
+            outputs: VecDeque::new(),
+            identity,
+        };
+        node.contacts_changed(now);
+        node.settle(now);
+        node
     }
 
     /// Takes one input. Never fails: what is wrong with bytes from outside is counted, what is wrong with a command is
     /// answered by [`Event::Refused`].
     pub fn handle(&mut self, input: Input, now: Now) {
-        let _ = now;
-        if let Input::Command(request, _) = input {
-            self.outputs.push_back(Output::Event(Event::Done(request)));
+        match input {
+            Input::RadioUp { radio, info } => self.mesh.handle(MeshInput::RadioUp { radio, info }, now),
+            Input::RadioDown { radio } => self.mesh.handle(MeshInput::RadioDown { radio }, now),
+            Input::CarrierLost { radio, peer } => self.mesh.handle(MeshInput::CarrierLost { radio, peer }, now),
+            Input::Train { radio, from, train } => self.mesh.handle(MeshInput::Train { radio, from, train }, now),
+            Input::Tunnel(packet) => self.handle_tunnel(&packet, now),
+            Input::Command(request, command) => self.handle_command(request, command, now),
+            Input::Persisted(id) => self.handle_persisted(id, now),
+            Input::ChunkLoaded { address, bytes } => self.handle_chunk_loaded(address, bytes, now),
+            Input::Tick => self.tick(now),
         }
+        self.settle(now);
     }
 
     /// The next thing to be done, until `None`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        // Only trains that were still filling are left in the mesh.
+        match self.mesh.poll_output()? {
+            MeshOutput::Transmit { radio, to, train } => Some(Output::Transmit { radio, to, train }),
+            MeshOutput::Flow(_)
+            | MeshOutput::Gossip(_)
+            | MeshOutput::Custody(_)
+            | MeshOutput::Identified { .. }
+            | MeshOutput::RouteChanged { .. }
+            | MeshOutput::Epoch { .. } => None,
+        }
     }
 
     /// When to call [`Node::handle`] with [`Input::Tick`] at the latest; not later than now while outputs are queued.
     pub fn next_timeout(&self) -> Option<Instant> {
-        (!self.outputs.is_empty()).then_some(Instant::ZERO)
-    }
-
-    /// What `status` shows.
-    pub fn status(&self, now: Now) -> Status {
-        let _ = now;
-        Status {
-            address: self.identity.address(),
-            key: self.identity.key(),
-            epoch: 0,
-            neighbours: Vec::new(),
-            destinations: 0,
-            flows: Vec::new(),
-            relayed_labels: 0,
-            bundles: crate::BundleStatus::default(),
-            counters: Vec::new(),
+        if !self.outputs.is_empty() {
+            return Some(Instant::ZERO);
         }
-    }
-
-    /// Who can be reached.
-    pub fn nearby(&self, now: Now) -> Vec<NearbyStatus> {
-        let _ = now;
-        Vec::new()
-    }
-
-    /// The contacts.
-    pub fn contacts(&self) -> Vec<ContactStatus> {
-        Vec::new()
+        let timeouts = [
+            self.mesh.next_timeout(),
+            self.messaging.next_timeout(),
+            self.sessions.next_timeout(),
+            self.probes.next_timeout(),
+            self.perf.next_timeout(),
+            self.files.next_timeout(),
+        ];
+        timeouts.into_iter().flatten().min()
     }
 
     /// Who this node is.
     pub fn address(&self) -> Address {
         self.identity.address()
     }
+
+    /// Neighbours that are kept now.
+    pub fn neighbour_count(&self) -> usize {
+        self.mesh.links().neighbours().count()
+    }
+
+    /// Makes this node cheat from now on; for the simulator.
+    pub fn sabotage(&mut self, how: Sabotage) {
+        self.mesh.sabotage(how);
+    }
+
+    fn tick(&mut self, now: Now) {
+        let due = |timeout: Option<Instant>| timeout.is_some_and(|at| at <= now.instant);
+        if due(self.mesh.next_timeout()) {
+            self.mesh.handle(MeshInput::Tick, now);
+        }
+        if due(self.messaging.next_timeout()) {
+            let _ = self.messaging.handle(smartmesh_messaging::Input::Tick, now);
+        }
+        if due(self.sessions.next_timeout()) {
+            let _ = self.sessions.handle(SessionInput::Tick, now);
+        }
+        if due(self.probes.next_timeout()) {
+            self.probes_tick(now);
+        }
+        if due(self.perf.next_timeout()) {
+            self.perf_tick(now);
+        }
+        if due(self.files.next_timeout()) {
+            self.files_tick(now);
+        }
+    }
 }
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Node({})", self.identity.address())
+    }
+}
+
+fn messaging_config() -> smartmesh_messaging::Config {
+    smartmesh_messaging::Config::default()
+}
+
+/// First byte of the keys of messaging's records.
+pub(crate) const MESSAGING_RECORDS: u8 = 1;
+
+/// First byte of the keys of carried mail's records.
+pub(crate) const CUSTODY_RECORDS: u8 = 2;

@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 
 mod contacts;
+mod hostile;
+mod mobility;
+mod schedules;
 
 fn address(node: usize) -> Address {
     Address::from_key_hash([u8::try_from(node).unwrap(); 13])

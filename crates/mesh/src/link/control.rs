@@ -84,7 +84,8 @@ impl Control {
     }
 
     /// Whether a message is queued or on the way.
-    pub(super) fn is_busy(&self) -> bool {
+    #[cfg(test)]
+    fn is_busy(&self) -> bool {
         self.sending
             .iter()
             .any(|stream| !stream.messages.is_empty() || !stream.flight.is_empty())

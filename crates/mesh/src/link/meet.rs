@@ -45,7 +45,6 @@ const CONTROL_BYTES_PER_SECOND_MIN: u64 = 16_384;
 /// Somebody in reach.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Heard {
-    addr: LinkAddr,
     at: Instant,
     beacons: u32,
     not_before: Instant,
@@ -141,7 +140,7 @@ impl Links {
             oldest.and_then(|id| here.heard.remove(&id));
         }
         let around = u64::try_from(here.heard.len()).unwrap_or(u64::MAX).max(1);
-        let fresh = Heard { addr: from, at: now, beacons: 0, not_before: now };
+        let fresh = Heard { at: now, beacons: 0, not_before: now };
         let heard = here.heard.entry(beacon.id).or_insert(fresh);
         heard.at = now;
         heard.beacons = heard.beacons.saturating_add(1);
@@ -379,6 +378,11 @@ impl Links {
     fn handle_second(&mut self, radio: RadioId, from: LinkAddr, indices: (u32, u32), noise: &[u8], now: Instant) {
         let (receiver, sender) = indices;
         let offer = self.offer(radio).encode();
+        // Enough links have come meanwhile: the other side's half of this one expires.
+        let for_new = !self.peers.values().any(|peer| self.pending.get(&receiver).is_some_and(|pending| pending.to == peer.beacon));
+        if for_new && self.peers.len() >= self.config.kept_max {
+            return self.give_up(receiver, now);
+        }
         let Some(mut pending) = self.pending.remove(&receiver).filter(|pending| pending.radio == radio) else { return };
         let read = pending.handshake.read(noise).ok().and_then(|payload| Offer::decode(&payload).ok());
         let written = read.and_then(|theirs| Some((theirs, pending.handshake.write(&offer).ok()?)));
@@ -436,7 +440,7 @@ impl Links {
             id
         });
         let slot = usize::try_from(id.0).unwrap_or(0);
-        self.sessions.insert(Session::new(indices, slot, finished.keys(suite), now));
+        self.sessions.insert(Session::new(indices, slot, finished.keys(suite)));
         let lifetime = self.config.session_lifetime;
         if let Some(peer) = self.peers.get_mut(&id.0) {
             peer.add_session(indices.0, began, now + lifetime);

@@ -1,7 +1,6 @@
 //! One session: keys for both directions, the counter of what was sent, the window of what came.
 
 use smartmesh_crypto::{AeadError, OpeningKey, SealingKey, TAG_BYTES};
-use smartmesh_types::Instant;
 use smartmesh_wire::link::{SESSION_BIT, SESSION_HEADER_BYTES, SESSION_PREFIX_BYTES};
 
 /// Words of the replay window; a power of two.
@@ -126,9 +125,6 @@ pub(super) struct Session {
     pub(super) remote: u32,
     /// Slot of the neighbour.
     pub(super) peer: usize,
-    /// Whether the neighbour has shown that it has the keys.
-    pub(super) confirmed: bool,
-    pub(super) made_at: Instant,
     seal: SealingKey,
     open: OpeningKey,
     /// The counter of the next frame to send.
@@ -141,14 +137,11 @@ impl Session {
         (local, remote): (u32, u32),
         peer: usize,
         (seal, open): (SealingKey, OpeningKey),
-        made_at: Instant,
     ) -> Self {
         Self {
             local,
             remote,
             peer,
-            confirmed: false,
-            made_at,
             seal,
             open,
             next: 0,

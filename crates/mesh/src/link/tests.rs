@@ -84,8 +84,6 @@ impl Air {
                 return;
             }
             self.now.instant = next;
-            self.order += 1;
-            if self.order % 200_000 == 0 { for (n, l) in self.nodes.iter().enumerate() { if l.next_timeout().is_some_and(|t| t <= next) { eprintln!("{n} {next} {:?} radios {:?} pend {:?} peers {:?}", l.next_timeout(), l.radios.values().map(|r| r.beacon_at).min(), l.pending.values().map(|p| p.resend_at).min(), l.peers.values().map(|p| (p.next_due(&l.config), p.suspect, p.ack_at, p.control.next_due(), p.flight.next_due(), p.sent_at, p.beat_after)).min()); } } }
             if arrival <= next {
                 let (_, (from, to, train)) = self.flying.pop_first().unwrap();
                 self.receive(to, from, train);
