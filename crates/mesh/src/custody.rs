@@ -21,304 +21,34 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use smartmesh_crypto::{Seed, sha256};
-use smartmesh_types::{Address, Duration, FlowId, Instant, NeighbourId, NodeKey, Now, UnixTime};
+use smartmesh_types::{Address, Duration, Instant, Now, UnixTime};
 use smartmesh_wire::bundle::{
-    BUNDLE_PAYLOAD_BYTES_MAX, BundleDecodeError, BundleHeader, BundleId, BundleMessage, MailOffer,
-    OfferEntry, Priority, Vaccine,
+    BUNDLE_PAYLOAD_BYTES_MAX, BundleHeader, BundleId, BundleMessage, Priority, Vaccine,
 };
 use smartmesh_wire::ids::ShortId;
-use thiserror::Error;
 
 use allowance::Allowance;
 use contact::{Incoming, Peer};
+pub use interface::{
+    CustodyConfig, CustodyCounters, CustodyError, CustodyInput, CustodyOutput, PeerRef, Record,
+    RestoreError,
+};
 use store::{Held, Kept, Lifetime, Origin, Seen, Store};
 
 mod allowance;
+mod announce;
 mod contact;
+mod interface;
 mod records;
 mod store;
 #[cfg(test)]
 mod tests;
 mod transfer;
 
-/// Vaccines in one mail ack: what fits a gossip payload of 1,024 bytes.
-const ACKS_MAX: usize = 13;
-/// Entries in one mail offer: the same, beside a tag of 32 bytes.
-const OFFERS_MAX: usize = 30;
 /// Vaccines waiting for gossip; beyond, the oldest is dropped, for contacts spread it too.
 const ACKS_WAITING_MAX: usize = 256;
-/// Bundles wanted from carriers known by gossip; beyond, offers are not followed until some have come.
-const WANTED_MAX: usize = 256;
-/// How long an announced bundle is wanted if nobody announces it again.
-const WANTED_FOR: Duration = Duration::from_secs(600);
 /// Meetings remembered for the utility.
 const MEETINGS_MAX: usize = 256;
-
-/// Limits and times of custody.
-#[derive(Clone, Debug)]
-pub struct CustodyConfig {
-    /// Copies a bundle starts with.
-    pub copies: u8,
-    /// Most bytes of payload carried for others.
-    pub bytes_max: u64,
-    /// Most bundles carried for others.
-    pub bundles_max: usize,
-    /// Most bytes carried for one depositor; all neighbours that have not proven a key are one.
-    pub depositor_bytes_max: u64,
-    /// Most bytes of own mail.
-    pub own_bytes_max: u64,
-    /// Most bundles of own mail.
-    pub own_max: usize,
-    /// Most names remembered as seen; the one that ends first is forgotten.
-    pub seen_max: usize,
-    /// Most vaccines kept; those for bundles never seen here go first.
-    pub vaccines_max: usize,
-    /// Most delivered payloads kept on disk until their receipt is revealed; the oldest goes.
-    pub unread_max: usize,
-    /// Most payloads coming in, those that wait for another holder included.
-    pub incoming_max: usize,
-    /// Longest life of a bundle.
-    pub life_max: Duration,
-    /// How long a peer may take to answer.
-    pub answer_timeout: Duration,
-    /// How often ends are looked for and held mail is offered by gossip.
-    pub sweep_interval: Duration,
-    /// Least time between two mail acks by gossip, and between two wishes for one carrier.
-    pub gossip_interval: Duration,
-    /// Largest message over a flow, in bytes: fits one packet of any path that carries sessions.
-    pub flow_message_bytes: usize,
-}
-
-impl Default for CustodyConfig {
-    fn default() -> Self {
-        Self {
-            copies: 8,
-            // An hour of a slow link's traffic, a thousandth of a phone's disk.
-            bytes_max: 64 * 1_024 * 1_024,
-            bundles_max: 4_096,
-            depositor_bytes_max: 8 * 1_024 * 1_024,
-            own_bytes_max: 64 * 1_024 * 1_024,
-            own_max: 4_096,
-            seen_max: 16_384,
-            vaccines_max: 8_192,
-            unread_max: 256,
-            incoming_max: 64,
-            life_max: Duration::from_secs(30 * 24 * 3_600),
-            answer_timeout: Duration::from_secs(10),
-            sweep_interval: Duration::from_secs(60),
-            gossip_interval: Duration::from_secs(10),
-            flow_message_bytes: 440,
-        }
-    }
-}
-
-/// Somebody with whom mail is exchanged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PeerRef {
-    /// A neighbour, for everything.
-    Neighbour(NeighbourId),
-    /// The end of a flow, for pulling mail from a carrier only.
-    Flow(FlowId),
-}
-
-/// A fact to be kept on disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// Its name, 33 bytes: what it is about, then the bundle's id.
-    pub key: Vec<u8>,
-    /// Its bytes, the version first; `None` deletes it.
-    pub value: Option<Vec<u8>>,
-}
-
-/// What custody is told.
-#[derive(Clone, Debug)]
-pub enum CustodyInput {
-    /// Take own mail. The same payload and receipt again make no second bundle.
-    Deposit {
-        /// The reader.
-        to: Address,
-        /// Sealed bytes, at most [`BUNDLE_PAYLOAD_BYTES_MAX`].
-        payload: Vec<u8>,
-        /// When it is of no more use; cut to the longest life.
-        expires: UnixTime,
-        /// How urgent it is.
-        priority: Priority,
-        /// What the reader will find inside the payload and reveal.
-        receipt: [u8; 32],
-    },
-    /// The local reader has read a bundle, or the sender knows that it has arrived: its copies may go.
-    Reveal {
-        /// What its commitment commits to.
-        receipt: [u8; 32],
-    },
-    /// A neighbour is there.
-    NeighbourUp {
-        /// Which.
-        neighbour: NeighbourId,
-    },
-    /// A neighbour is gone.
-    NeighbourDown {
-        /// Which.
-        neighbour: NeighbourId,
-    },
-    /// A neighbour has proven its key.
-    Identified {
-        /// Which.
-        neighbour: NeighbourId,
-        /// Its key.
-        key: NodeKey,
-    },
-    /// A flow to a carrier is there.
-    FlowUp {
-        /// Which.
-        flow: FlowId,
-    },
-    /// A flow is gone.
-    FlowDown {
-        /// Which.
-        flow: FlowId,
-    },
-    /// A [`BundleMessage`], without the family byte.
-    Message {
-        /// Who sent it.
-        from: PeerRef,
-        /// The message.
-        body: Vec<u8>,
-    },
-    /// A [`MailOffer`] was heard by gossip.
-    OfferHeard {
-        /// Its bytes.
-        payload: Vec<u8>,
-    },
-    /// A mail ack was heard by gossip.
-    AcksHeard {
-        /// Its bytes.
-        payload: Vec<u8>,
-    },
-    /// How carriers are reached from now on; opaque, at most 32 bytes.
-    SetTag {
-        /// This node's own routing tag.
-        tag: Vec<u8>,
-    },
-    /// Nothing but time has passed.
-    Tick,
-}
-
-/// What custody wants done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CustodyOutput {
-    /// Must be on disk before any later output is carried out.
-    Persist(Record),
-    /// Send a [`BundleMessage`].
-    Send {
-        /// To whom.
-        to: PeerRef,
-        /// The message, without the family byte.
-        body: Vec<u8>,
-    },
-    /// Mail for the local reader.
-    Delivered {
-        /// The sealed bytes.
-        payload: Vec<u8>,
-    },
-    /// An own deposit was read.
-    Acked {
-        /// SHA-256 of its receipt.
-        commitment: [u8; 32],
-    },
-    /// An own deposit was handed over once more.
-    Carried {
-        /// SHA-256 of its receipt.
-        commitment: [u8; 32],
-        /// Carriers that have confirmed it so far.
-        copies: u32,
-    },
-    /// Mail for the local reader lies with a carrier: open a flow to it, then say [`CustodyInput::FlowUp`].
-    Wanted {
-        /// The carrier's routing tag.
-        tag: Vec<u8>,
-    },
-    /// Publish a [`MailOffer`] by gossip.
-    PublishOffer {
-        /// Its bytes.
-        payload: Vec<u8>,
-    },
-    /// Publish a mail ack by gossip.
-    PublishAcks {
-        /// Its bytes.
-        payload: Vec<u8>,
-    },
-}
-
-/// Why an input was refused; nothing has changed but a counter.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum CustodyError {
-    /// The neighbour is not up, or too many flows are.
-    #[error("{0:?} is not up")]
-    UnknownPeer(PeerRef),
-    /// The bytes are no message of this family.
-    #[error(transparent)]
-    Decode(#[from] BundleDecodeError),
-    /// A message that does not belong on a flow.
-    #[error("a message that only neighbours send")]
-    NotOnFlows,
-    /// A payload larger than a bundle's, in bytes.
-    #[error("payload of {0} bytes")]
-    PayloadTooLarge(usize),
-    /// The deposit has ended already.
-    #[error("the deposit has ended already")]
-    Ended,
-    /// Own mail has no room left.
-    #[error("no room for more own mail")]
-    Full,
-    /// Nothing is known that this receipt belongs to.
-    #[error("a receipt for nothing that is held")]
-    UnknownReceipt,
-}
-
-/// Why records cannot be read.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum RestoreError {
-    /// A record is cut off or of an unknown version or kind.
-    #[error("carried mail's record {key:02x?} cannot be read")]
-    Record {
-        /// Its key.
-        key: Vec<u8>,
-    },
-}
-
-/// What custody has counted since its start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CustodyCounters {
-    /// Own bundles taken in.
-    pub deposited: u64,
-    /// Bundles taken from others.
-    pub taken: u64,
-    /// Copies given away.
-    pub granted: u64,
-    /// Payloads handed to the local reader.
-    pub delivered: u64,
-    /// Bundles cleared by a vaccine.
-    pub cleared: u64,
-    /// Bundles dropped: their life was over.
-    pub expired: u64,
-    /// Bundles dropped for others.
-    pub evicted: u64,
-    /// Bundles not taken: no room, or the depositor's quota is used up.
-    pub no_room: u64,
-    /// Payloads dropped: not what the header's hash says.
-    pub bad_payload: u64,
-    /// Headers dropped: malformed, ended, or not asked for.
-    pub bad_offer: u64,
-    /// Vaccines dropped: ended, or too many for bundles never seen.
-    pub bad_vaccine: u64,
-    /// Messages dropped: not decodable, out of place, or from somebody who is not up.
-    pub malformed: u64,
-    /// Requests given up: no answer.
-    pub timed_out: u64,
-    /// Ids not followed: too many wait already.
-    pub queue_full: u64,
-}
 
 /// Carried mail of one node.
 #[derive(Debug)]
@@ -721,36 +451,6 @@ impl Custody {
         }
     }
 
-    fn handle_offer_heard(&mut self, payload: &[u8]) -> Result<(), CustodyError> {
-        let offer = MailOffer::decode(payload)?;
-        let Some(local) = self.local else {
-            return Ok(());
-        };
-        let is_ours = |entry: &&OfferEntry| entry.hint == store::hint_for(local, &entry.nonce);
-        let now = self.now.instant;
-        let interval = self.config.gossip_interval;
-        self.wanted.retain(|_, at| now < *at + WANTED_FOR);
-        let mut any = false;
-        for entry in offer.entries.iter().filter(is_ours) {
-            if self.store.knows_short(entry.id) {
-                continue;
-            }
-            if self.wanted.len() >= WANTED_MAX && !self.wanted.contains_key(&entry.id) {
-                self.counters.queue_full = self.counters.queue_full.saturating_add(1);
-                continue;
-            }
-            any = true;
-            self.wanted.insert(entry.id, now);
-        }
-        self.wishes.retain(|_, at| now < *at + interval);
-        if any && !self.wishes.contains_key(&offer.tag) && self.wishes.len() < WANTED_MAX {
-            self.wishes.insert(offer.tag.clone(), now);
-            self.outputs
-                .push_back(CustodyOutput::Wanted { tag: offer.tag });
-        }
-        Ok(())
-    }
-
     /// Does all that is due.
     fn pump(&mut self) {
         let now = self.now.instant;
@@ -819,67 +519,6 @@ impl Custody {
             .retain(|_, incoming| !incoming.lifetime.is_over(now));
         if self.store.held.is_empty() {
             self.offer_at = Instant::NEVER;
-        }
-    }
-
-    /// Announces held mail to readers in the zone, some at a time in turn.
-    fn publish_offer(&mut self) {
-        let after = self.offered_to.take();
-        let rest = self
-            .store
-            .held
-            .iter()
-            .filter(|(id, _)| after.is_none_or(|after| **id > after));
-        let entries: Vec<_> = rest
-            .take(OFFERS_MAX)
-            .map(|(id, held)| {
-                (
-                    *id,
-                    OfferEntry {
-                        nonce: held.header.nonce,
-                        hint: held.header.hint,
-                        id: id.short(),
-                    },
-                )
-            })
-            .collect();
-        self.offered_to = entries
-            .last()
-            .map(|(id, _)| *id)
-            .filter(|_| entries.len() == OFFERS_MAX);
-        self.offer_at = if self.store.held.is_empty() {
-            Instant::NEVER
-        } else {
-            self.now.instant + self.config.sweep_interval
-        };
-        if !entries.is_empty() && !self.tag.is_empty() {
-            let offer = MailOffer {
-                tag: self.tag.clone(),
-                entries: entries.into_iter().map(|(_, entry)| entry).collect(),
-            };
-            self.outputs.push_back(CustodyOutput::PublishOffer {
-                payload: offer.encode(),
-            });
-        }
-    }
-
-    fn publish_acks(&mut self) {
-        let count = self.acks.len().min(ACKS_MAX);
-        let payload: Vec<u8> = self
-            .acks
-            .drain(..count)
-            .flat_map(|vaccine| vaccine.encode())
-            .collect();
-        let now = self.now.instant;
-        self.acked_at = Some(now);
-        self.acks_at = if self.acks.is_empty() {
-            Instant::NEVER
-        } else {
-            now + self.config.gossip_interval
-        };
-        if !payload.is_empty() {
-            self.outputs
-                .push_back(CustodyOutput::PublishAcks { payload });
         }
     }
 

@@ -24,7 +24,11 @@ impl Allowance {
 
     /// Takes one, if there is one.
     pub(super) fn spend(&mut self, now: Instant) -> bool {
-        let gained = now.since(self.filled_at).as_secs() .checked_div(EACH.as_secs()).unwrap_or(0);
+        let gained = now
+            .since(self.filled_at)
+            .as_secs()
+            .checked_div(EACH.as_secs())
+            .unwrap_or(0);
         if gained > 0 {
             self.left = self.left.saturating_add(gained).min(BURST);
             self.filled_at = now;

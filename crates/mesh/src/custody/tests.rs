@@ -1,6 +1,13 @@
 //! Nodes that meet and part, on simulated disks; the reader finds the receipt in the first 32 bytes of its mail.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "in a test an overflow panics, which is what it should do"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
+
+use smartmesh_types::{FlowId, NeighbourId, NodeKey};
 
 use super::*;
 

@@ -130,20 +130,13 @@ fn a_reader_pulls_over_a_flow_what_gossip_offers() {
         "the vaccine went back over the flow"
     );
     world.wait(Duration::from_secs(12));
-    let acks = world.nodes[2]
-        .published
-        .iter()
-        .find_map(|output| match output {
-            CustodyOutput::PublishAcks { payload } => Some(payload.clone()),
-            _ => None,
-        });
+    let published = std::mem::take(&mut world.nodes[2].published);
+    let [CustodyOutput::PublishAcks { payload }] = &published[..] else {
+        panic!("{published:?}")
+    };
+    let payload = payload.clone();
     world
-        .handle(
-            0,
-            CustodyInput::AcksHeard {
-                payload: acks.unwrap(),
-            },
-        )
+        .handle(0, CustodyInput::AcksHeard { payload })
         .unwrap();
     assert_eq!(world.nodes[0].acked.len(), 1);
     assert_eq!(world.held(), 0);

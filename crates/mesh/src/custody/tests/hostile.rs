@@ -4,11 +4,22 @@ use smartmesh_wire::bundle::{HEADER_BYTES, Offered, VACCINE_BYTES};
 use super::*;
 
 fn small() -> CustodyConfig {
-    CustodyConfig { bytes_max: 10_000, depositor_bytes_max: 5_000, bundles_max: 20, ..CustodyConfig::default() }
+    CustodyConfig {
+        bytes_max: 10_000,
+        depositor_bytes_max: 5_000,
+        bundles_max: 20,
+        ..CustodyConfig::default()
+    }
 }
 
 fn receive(custody: &mut Custody, message: &BundleMessage, now: Now) -> Result<(), CustodyError> {
-    custody.handle(CustodyInput::Message { from: neighbour(9), body: message.encode() }, now)
+    custody.handle(
+        CustodyInput::Message {
+            from: neighbour(9),
+            body: message.encode(),
+        },
+        now,
+    )
 }
 
 /// Node 0 deposits bundles of one priority and hands them over to node 1, and is known there by this key.
@@ -17,16 +28,23 @@ fn pass(world: &mut World, key: Option<u8>, receipts: std::ops::Range<u8>, prior
     let mut depositor = World::with(1, world.config.clone());
     depositor.now = world.now;
     for receipt in receipts {
-        depositor.deposit_as(0, 7, receipt, 1_000, priority, expires).unwrap();
+        depositor
+            .deposit_as(0, 7, receipt, 1_000, priority, expires)
+            .unwrap();
     }
     world.nodes[0].custody = depositor.nodes.remove(0).custody;
     world.links.insert((0, 1));
     for (node, other) in [(0, 1), (1, 0)] {
-        let up = CustodyInput::NeighbourUp { neighbour: NeighbourId(other) };
+        let up = CustodyInput::NeighbourUp {
+            neighbour: NeighbourId(other),
+        };
         world.nodes[node].custody.handle(up, world.now).unwrap();
     }
     if let Some(key) = key {
-        let known = CustodyInput::Identified { neighbour: NeighbourId(0), key: NodeKey([key; 32]) };
+        let known = CustodyInput::Identified {
+            neighbour: NeighbourId(0),
+            key: NodeKey([key; 32]),
+        };
         world.nodes[1].custody.handle(known, world.now).unwrap();
     }
     world.settle();
@@ -35,7 +53,13 @@ fn pass(world: &mut World, key: Option<u8>, receipts: std::ops::Range<u8>, prior
 }
 
 fn held_at_1(world: &World) -> Vec<u8> {
-    let mut firsts: Vec<_> = world.nodes[1].custody.store.held.values().map(|held| held.payload[0]).collect();
+    let mut firsts: Vec<_> = world.nodes[1]
+        .custody
+        .store
+        .held
+        .values()
+        .map(|held| held.payload[0])
+        .collect();
     firsts.sort_unstable();
     firsts
 }
@@ -48,7 +72,11 @@ fn strangers_share_one_quota_and_contacts_keep_theirs() {
     pass(&mut world, None, 20..30, Priority::Message);
     let held = held_at_1(&world);
     assert_eq!(held[..4], [0, 1, 2, 3], "the contact's files are untouched");
-    assert_eq!(held.len(), 9, "and strangers have their five thousand bytes");
+    assert_eq!(
+        held.len(),
+        9,
+        "and strangers have their five thousand bytes"
+    );
     assert!(world.nodes[1].custody.held_bytes() <= 10_000);
 }
 
@@ -56,15 +84,26 @@ fn strangers_share_one_quota_and_contacts_keep_theirs() {
 fn a_full_store_lets_the_least_urgent_go_and_never_sos_or_own_mail() {
     let mut world = World::with(2, small());
     let expires = world.now.unix + Duration::from_secs(86_400);
-    world.deposit_as(1, 7, 99, 9_000, Priority::File, expires).unwrap();
+    world
+        .deposit_as(1, 7, 99, 9_000, Priority::File, expires)
+        .unwrap();
     pass(&mut world, Some(1), 0..5, Priority::File);
     pass(&mut world, Some(2), 10..15, Priority::Sos);
     pass(&mut world, Some(3), 20..25, Priority::Message);
-    assert_eq!(held_at_1(&world), [10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 99]);
+    assert_eq!(
+        held_at_1(&world),
+        [10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 99]
+    );
     pass(&mut world, Some(4), 30..35, Priority::File);
-    assert_eq!(held_at_1(&world), [10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 99]);
+    assert_eq!(
+        held_at_1(&world),
+        [10, 11, 12, 13, 14, 20, 21, 22, 23, 24, 99]
+    );
     pass(&mut world, Some(5), 40..45, Priority::Sos);
-    assert_eq!(held_at_1(&world), [10, 11, 12, 13, 14, 40, 41, 42, 43, 44, 99]);
+    assert_eq!(
+        held_at_1(&world),
+        [10, 11, 12, 13, 14, 40, 41, 42, 43, 44, 99]
+    );
     let counters = world.nodes[1].custody.counters();
     assert_eq!(counters.evicted, 10);
     assert!(counters.no_room > 0);
@@ -72,36 +111,73 @@ fn a_full_store_lets_the_least_urgent_go_and_never_sos_or_own_mail() {
 
 #[test]
 fn own_mail_is_refused_when_full_and_when_it_has_ended() {
-    let config = CustodyConfig { own_max: 1, ..CustodyConfig::default() };
+    let config = CustodyConfig {
+        own_max: 1,
+        ..CustodyConfig::default()
+    };
     let mut world = World::with(1, config);
     let now = world.now.unix;
     let later = now + Duration::from_secs(60);
-    assert_eq!(world.deposit_as(0, 1, 1, 100, Priority::Sos, now), Err(CustodyError::Ended));
+    assert_eq!(
+        world.deposit_as(0, 1, 1, 100, Priority::Sos, now),
+        Err(CustodyError::Ended)
+    );
     assert_eq!(
         world.deposit_as(0, 1, 1, 65_537, Priority::Sos, later),
         Err(CustodyError::PayloadTooLarge(65_537))
     );
-    world.deposit_as(0, 1, 1, 100, Priority::Sos, later).unwrap();
-    assert_eq!(world.deposit_as(0, 1, 2, 100, Priority::Sos, later), Err(CustodyError::Full));
+    world
+        .deposit_as(0, 1, 1, 100, Priority::Sos, later)
+        .unwrap();
+    assert_eq!(
+        world.deposit_as(0, 1, 2, 100, Priority::Sos, later),
+        Err(CustodyError::Full)
+    );
 }
 
 #[test]
 fn a_forged_vaccine_clears_nothing_and_a_flood_of_them_is_choked() {
     let mut world = World::new(1);
     world.deposit(0, 1, 1, 100);
-    let header = world.nodes[0].custody.store.held.values().next().unwrap().header;
+    let header = world.nodes[0]
+        .custody
+        .store
+        .held
+        .values()
+        .next()
+        .unwrap()
+        .header;
     let (expires, life_secs) = (header.expires, header.life_secs);
-    let forged = |receipt| Vaccine { core: store::core_of(&header), receipt, expires, life_secs };
+    let forged = |receipt| Vaccine {
+        core: store::core_of(&header),
+        receipt,
+        expires,
+        life_secs,
+    };
     let now = world.now;
     let custody = &mut world.nodes[0].custody;
-    custody.handle(CustodyInput::NeighbourUp { neighbour: NeighbourId(9) }, now).unwrap();
+    custody
+        .handle(
+            CustodyInput::NeighbourUp {
+                neighbour: NeighbourId(9),
+            },
+            now,
+        )
+        .unwrap();
     for batch in 0..100_u8 {
         let list = (0..100_u8).flat_map(|one| {
             let mut receipt = [9; 32];
             receipt[..2].copy_from_slice(&[batch, one]);
             forged(receipt).encode()
         });
-        receive(custody, &BundleMessage::Vaccines { list: list.collect() }, now).unwrap();
+        receive(
+            custody,
+            &BundleMessage::Vaccines {
+                list: list.collect(),
+            },
+            now,
+        )
+        .unwrap();
     }
     assert_eq!(custody.held(), 1);
     assert_eq!(custody.counters().bad_vaccine, 10_000 - 512);
@@ -115,7 +191,14 @@ fn a_payload_that_is_not_what_the_header_says_is_dropped() {
     let mut world = World::new(1);
     let custody = &mut world.nodes[0].custody;
     let now = world.now;
-    custody.handle(CustodyInput::NeighbourUp { neighbour: NeighbourId(9) }, now).unwrap();
+    custody
+        .handle(
+            CustodyInput::NeighbourUp {
+                neighbour: NeighbourId(9),
+            },
+            now,
+        )
+        .unwrap();
     let header = BundleHeader {
         priority: Priority::Sos,
         nonce: [1; 8],
@@ -128,18 +211,52 @@ fn a_payload_that_is_not_what_the_header_says_is_dropped() {
     };
     let id = store::id_of(&header);
     let offer = BundleMessage::Offer {
-        bundles: vec![Offered { header: header.encode().to_vec(), age_secs: 0, copies: 4 }],
+        bundles: vec![Offered {
+            header: header.encode().to_vec(),
+            age_secs: 0,
+            copies: 4,
+        }],
     };
     receive(custody, &offer, now).unwrap();
     assert_eq!(custody.counters().bad_offer, 1, "nobody asked for it");
-    let have = BundleMessage::Have { spray: smartmesh_wire::ids::ShortIds(vec![id.short()]), wait: Default::default() };
+    let have = BundleMessage::Have {
+        spray: smartmesh_wire::ids::ShortIds(vec![id.short()]),
+        wait: Default::default(),
+    };
     receive(custody, &have, now).unwrap();
     receive(custody, &offer, now).unwrap();
-    receive(custody, &BundleMessage::Grant { id: id.0, copies: 4, age_secs: 0 }, now).unwrap();
+    receive(
+        custody,
+        &BundleMessage::Grant {
+            id: id.0,
+            copies: 4,
+            age_secs: 0,
+        },
+        now,
+    )
+    .unwrap();
     assert_eq!(custody.held(), 0, "no copies before the payload is here");
-    receive(custody, &BundleMessage::Piece { id: id.0, offset: 0, bytes: b"evil".to_vec() }, now).unwrap();
+    receive(
+        custody,
+        &BundleMessage::Piece {
+            id: id.0,
+            offset: 0,
+            bytes: b"evil".to_vec(),
+        },
+        now,
+    )
+    .unwrap();
     assert_eq!(custody.counters().bad_payload, 1);
-    receive(custody, &BundleMessage::Grant { id: id.0, copies: 4, age_secs: 0 }, now).unwrap();
+    receive(
+        custody,
+        &BundleMessage::Grant {
+            id: id.0,
+            copies: 4,
+            age_secs: 0,
+        },
+        now,
+    )
+    .unwrap();
     assert_eq!(custody.held(), 0);
 }
 
@@ -150,9 +267,25 @@ fn what_never_answers_is_given_up() {
     world.lose = 0;
     world.links.insert((0, 1));
     let now = world.now;
-    world.nodes[1].custody.handle(CustodyInput::NeighbourUp { neighbour: NeighbourId(9) }, now).unwrap();
+    world.nodes[1]
+        .custody
+        .handle(
+            CustodyInput::NeighbourUp {
+                neighbour: NeighbourId(9),
+            },
+            now,
+        )
+        .unwrap();
     let ids = smartmesh_wire::ids::ShortIds(vec![ShortId([4; 8])]);
-    receive(&mut world.nodes[1].custody, &BundleMessage::Have { spray: ids, wait: Default::default() }, now).unwrap();
+    receive(
+        &mut world.nodes[1].custody,
+        &BundleMessage::Have {
+            spray: ids,
+            wait: Default::default(),
+        },
+        now,
+    )
+    .unwrap();
     world.settle();
     world.wait(Duration::from_secs(60));
     assert_eq!(world.nodes[1].custody.counters().timed_out, 1);
@@ -161,33 +294,70 @@ fn what_never_answers_is_given_up() {
 
 fn any_message() -> impl Strategy<Value = Vec<u8>> {
     let id = prop_oneof![Just([1_u8; 32]), any::<[u8; 32]>()];
-    let ids = || prop::collection::vec(any::<u8>().prop_map(|b| ShortId([b; 8])), 0..5).prop_map(smartmesh_wire::ids::ShortIds);
+    let ids = || {
+        prop::collection::vec(any::<u8>().prop_map(|b| ShortId([b; 8])), 0..5)
+            .prop_map(smartmesh_wire::ids::ShortIds)
+    };
     prop_oneof![
         prop::collection::vec(any::<u8>(), 0..200),
-        (any::<[u8; 8]>(), prop::collection::vec(any::<u8>(), 0..600))
-            .prop_map(|(held, vaccines)| BundleMessage::Hello { utility: 0, held, vaccines }.encode()),
-        prop::collection::vec(any::<u8>(), 0..100).prop_map(|buckets| BundleMessage::Need { held: 1, buckets }.encode()),
+        (any::<[u8; 8]>(), prop::collection::vec(any::<u8>(), 0..600)).prop_map(
+            |(held, vaccines)| BundleMessage::Hello {
+                utility: 0,
+                held,
+                vaccines
+            }
+            .encode()
+        ),
+        prop::collection::vec(any::<u8>(), 0..100).prop_map(|buckets| BundleMessage::Need {
+            held: 1,
+            buckets
+        }
+        .encode()),
         (ids(), ids()).prop_map(|(spray, wait)| BundleMessage::Have { spray, wait }.encode()),
         ids().prop_map(|ids| BundleMessage::Ask { ids }.encode()),
         ids().prop_map(|ids| BundleMessage::VaccineAsk { ids }.encode()),
-        prop::collection::vec(any::<u8>(), 0..VACCINE_BYTES * 3).prop_map(|list| BundleMessage::Vaccines { list }.encode()),
-        prop::collection::vec((prop::collection::vec(any::<u8>(), 0..HEADER_BYTES + 2), any::<u32>(), any::<u8>()), 0..3).prop_map(
-            |bundles| {
-                let offered = |(header, age_secs, copies)| Offered { header, age_secs, copies };
-                BundleMessage::Offer { bundles: bundles.into_iter().map(offered).collect() }.encode()
-            }
-        ),
-        (id, any::<[u32; 2]>(), any::<u8>(), 0..6_u8).prop_map(|(id, [offset, length], copies, which)| {
-            match which {
-                0 => BundleMessage::Pull { id, offset, length },
-                1 => BundleMessage::Piece { id, offset, bytes: vec![0; 10] },
-                2 => BundleMessage::Ready { id },
-                3 => BundleMessage::Grant { id, copies, age_secs: length },
-                4 => BundleMessage::Taken { id },
-                _ => BundleMessage::Gone { id },
+        prop::collection::vec(any::<u8>(), 0..VACCINE_BYTES * 3)
+            .prop_map(|list| BundleMessage::Vaccines { list }.encode()),
+        prop::collection::vec(
+            (
+                prop::collection::vec(any::<u8>(), 0..HEADER_BYTES + 2),
+                any::<u32>(),
+                any::<u8>()
+            ),
+            0..3
+        )
+        .prop_map(|bundles| {
+            let offered = |(header, age_secs, copies)| Offered {
+                header,
+                age_secs,
+                copies,
+            };
+            BundleMessage::Offer {
+                bundles: bundles.into_iter().map(offered).collect(),
             }
             .encode()
         }),
+        (id, any::<[u32; 2]>(), any::<u8>(), 0..6_u8).prop_map(
+            |(id, [offset, length], copies, which)| {
+                match which {
+                    0 => BundleMessage::Pull { id, offset, length },
+                    1 => BundleMessage::Piece {
+                        id,
+                        offset,
+                        bytes: vec![0; 10],
+                    },
+                    2 => BundleMessage::Ready { id },
+                    3 => BundleMessage::Grant {
+                        id,
+                        copies,
+                        age_secs: length,
+                    },
+                    4 => BundleMessage::Taken { id },
+                    _ => BundleMessage::Gone { id },
+                }
+                .encode()
+            }
+        ),
     ]
 }
 

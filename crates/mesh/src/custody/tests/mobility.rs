@@ -18,12 +18,20 @@ struct Walker {
 
 fn point(rng: &mut smartmesh_crypto::Rng) -> (i64, i64) {
     let side = u64::try_from(SIDE).unwrap();
-    (i64::try_from(rng.below(side)).unwrap(), i64::try_from(rng.below(side)).unwrap())
+    (
+        i64::try_from(rng.below(side)).unwrap(),
+        i64::try_from(rng.below(side)).unwrap(),
+    )
 }
 
 /// Pairs in range at each step; walkers go to random places.
 fn trace(rng: &mut smartmesh_crypto::Rng) -> Vec<BTreeSet<(usize, usize)>> {
-    let mut walkers: Vec<_> = (0..NODES).map(|_| Walker { at: point(rng), to: point(rng) }).collect();
+    let mut walkers: Vec<_> = (0..NODES)
+        .map(|_| Walker {
+            at: point(rng),
+            to: point(rng),
+        })
+        .collect();
     let steps = (0..STEPS).map(|_| {
         for walker in &mut walkers {
             let (dx, dy) = (walker.to.0 - walker.at.0, walker.to.1 - walker.at.1);
@@ -36,9 +44,13 @@ fn trace(rng: &mut smartmesh_crypto::Rng) -> Vec<BTreeSet<(usize, usize)>> {
                 walker.at.1 += dy * PACE / distance;
             }
         }
-        let near = |a: &Walker, b: &Walker| (a.at.0 - b.at.0).pow(2) + (a.at.1 - b.at.1).pow(2) <= RANGE * RANGE;
+        let near = |a: &Walker, b: &Walker| {
+            (a.at.0 - b.at.0).pow(2) + (a.at.1 - b.at.1).pow(2) <= RANGE * RANGE
+        };
         let pairs = (0..NODES).flat_map(|a| (0..a).map(move |b| (b, a)));
-        pairs.filter(|(a, b)| near(&walkers[*a], &walkers[*b])).collect()
+        pairs
+            .filter(|(a, b)| near(&walkers[*a], &walkers[*b]))
+            .collect()
     });
     steps.collect()
 }
@@ -98,7 +110,10 @@ fn eight_copies_do_nearly_what_flooding_does() {
             }
         }
     }
-    let flooded: Vec<_> = routes.iter().map(|(from, to)| flood(&trace, *from, *to)).collect();
+    let flooded: Vec<_> = routes
+        .iter()
+        .map(|(from, to)| flood(&trace, *from, *to))
+        .collect();
     let reached: Vec<usize> = flooded.into_iter().flatten().collect();
     let ours: Vec<usize> = arrived.values().copied().collect();
     println!(
