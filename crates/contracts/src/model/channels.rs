@@ -1,0 +1,739 @@
+//! Payment channels: every call of the contract, on plain values.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy_primitives::{Address, B256};
+
+use super::closing::{Agent, named};
+use super::condition::sha256;
+use super::{
+    Bank, Claim, Close, Closing, Env, Mandate, Message, Pair, Phase, Refusal, Registry, Side,
+    SignedMessage, Signer, difference, require, sum,
+};
+use crate::layout::{Word, WordPhase, channel_id, hold_seconds, unknown_factor, void_key};
+
+/// Limit of each deposit and of their sum, base units.
+const DEPOSIT_LIMIT: i128 = 1 << 95;
+/// Last epoch of a channel, which takes no deposit.
+const EPOCH_MAX: u32 = (1 << 24) - 1;
+/// Times on chain have 36 bits.
+const TIME_MAX: u64 = (1 << 36) - 1;
+/// Share of the closer that an outdated unknown close costs: one in ten.
+const FINE_DIVISOR: u128 = 10;
+/// Places in a tree.
+const LEAVES_MAX: u8 = 64;
+
+/// What names a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Terms {
+    /// ERC-20 token.
+    pub token: Address,
+    /// Lower key.
+    pub low: Address,
+    /// Higher key.
+    pub high: Address,
+    /// Hold index + 256 x factor of an unknown close.
+    pub terms: u16,
+}
+
+impl Terms {
+    /// The channel's id.
+    #[must_use]
+    pub fn id(&self) -> B256 {
+        channel_id(self.token, self.low, self.high, self.terms)
+    }
+
+    /// Both keys.
+    #[must_use]
+    pub fn parties(&self) -> Pair<Address> {
+        Pair {
+            low: self.low,
+            high: self.high,
+        }
+    }
+}
+
+/// A channel as it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Channel {
+    /// Deposits, base units; one may be negative, their sum never.
+    pub deposits: Pair<i128>,
+    /// Rises with each settlement.
+    pub epoch: u32,
+    /// Expiry of the last withdrawal executed in this epoch, seconds.
+    pub withdrawn_until: u64,
+    /// Phase.
+    pub phase: Phase,
+}
+
+impl Channel {
+    /// Both deposits.
+    ///
+    /// # Errors
+    /// [`Refusal::BadAmount`] if the sum is negative, which no call brings about.
+    pub fn total(&self) -> Result<u128, Refusal> {
+        let total = self
+            .deposits
+            .low
+            .checked_add(self.deposits.high)
+            .ok_or(Refusal::BadAmount)?;
+        u128::try_from(total).map_err(|_| Refusal::BadAmount)
+    }
+
+    /// Word 0 as the contract stores it.
+    #[must_use]
+    pub fn word(&self) -> Word {
+        let (phase, time) = match &self.phase {
+            Phase::None => (WordPhase::None, 0),
+            Phase::Open => (WordPhase::Open, self.withdrawn_until),
+            Phase::Closing(closing) => (WordPhase::Closing, closing.end),
+        };
+        Word {
+            low: self.deposits.low,
+            high: self.deposits.high,
+            epoch: self.epoch,
+            time,
+            phase,
+        }
+    }
+}
+
+/// How a deposit reaches the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Funding {
+    /// The caller let the contract take it.
+    Allowance,
+    /// The token called, and lets the contract take it from its owner in this call.
+    Callback {
+        /// Whose tokens they are.
+        owner: Address,
+    },
+}
+
+/// An owner's signed order to deposit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DepositOrder {
+    /// Whose tokens.
+    pub owner: Address,
+    /// Base units, with the fee.
+    pub amount: u128,
+    /// Who may submit; zero: anybody.
+    pub agent: Address,
+    /// Base units.
+    pub fee: u128,
+    /// Unordered; works once.
+    pub nonce: u64,
+    /// Seconds.
+    pub deadline: u64,
+    /// Who signed.
+    pub signer: Signer,
+}
+
+/// A withdrawal while open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// Whose deposit falls.
+    pub party: Address,
+    /// Base units, with the fee.
+    pub amount: u128,
+    /// Who gets it.
+    pub to: Address,
+    /// Who may submit; zero: anybody.
+    pub agent: Address,
+    /// Base units.
+    pub fee: u128,
+    /// Seconds.
+    pub expiry: u64,
+    /// Who signed for low, for high.
+    pub signers: Pair<Signer>,
+}
+
+/// Payouts of a cooperative close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payouts {
+    /// Base units.
+    pub amounts: Pair<u128>,
+    /// Receivers.
+    pub to: Pair<Address>,
+    /// Who may submit; zero: anybody.
+    pub agent: Address,
+    /// Base units.
+    pub fee: u128,
+    /// Seconds.
+    pub deadline: u64,
+    /// Who signed for low, for high.
+    pub signers: Pair<Signer>,
+}
+
+/// All channels of one contract.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Channels {
+    /// The contract's own address.
+    pub address: Address,
+    /// Channels by id.
+    pub channels: BTreeMap<B256, Channel>,
+    /// What tokens refused to pay, by token and account, base units.
+    pub credits: BTreeMap<(Address, Address), u128>,
+    /// Released leaves.
+    pub voided: BTreeSet<B256>,
+    /// Nonces of deposits that were used.
+    pub nonces: BTreeSet<(Address, u64)>,
+}
+
+impl Channels {
+    /// A contract at `address` in which nothing happened yet.
+    #[must_use]
+    pub fn new(address: Address) -> Self {
+        Self {
+            address,
+            ..Self::default()
+        }
+    }
+
+    /// The channel `id`; one never used is empty.
+    #[must_use]
+    pub fn channel(&self, id: B256) -> Channel {
+        self.channels.get(&id).cloned().unwrap_or_default()
+    }
+
+    /// What the contract owes in `token`: deposits and credits, base units.
+    ///
+    /// # Errors
+    /// [`Refusal::BadAmount`] if a sum is negative or too large, which no call brings about.
+    pub fn liabilities<'a>(
+        &self,
+        token: Address,
+        terms: impl IntoIterator<Item = &'a Terms>,
+    ) -> Result<u128, Refusal> {
+        let mut owed = 0;
+        for terms in terms.into_iter().filter(|terms| terms.token == token) {
+            owed = sum(owed, self.channel(terms.id()).total()?)?;
+        }
+        for ((of, _), credit) in &self.credits {
+            if *of == token {
+                owed = sum(owed, *credit)?;
+            }
+        }
+        Ok(owed)
+    }
+
+    /// Deposits, and opens the channel if nothing is in it.
+    ///
+    /// # Errors
+    /// `TokenFailed`, `BadAmount`, `WrongEpoch`, `WrongPhase`, `BadParties`.
+    pub fn deposit(
+        &mut self,
+        bank: &mut Bank,
+        terms: &Terms,
+        epoch: u32,
+        side: Side,
+        amount: u128,
+        funding: Funding,
+        env: Env,
+    ) -> Result<(), Refusal> {
+        let mut after = bank.clone();
+        let (owner, allowed) = match funding {
+            Funding::Allowance => (env.caller, false),
+            Funding::Callback { owner } => (owner, true),
+        };
+        let got = after.pull(terms.token, owner, self.address, amount, allowed)?;
+        let channel = self.credited(terms, epoch, side, got)?;
+        *bank = after;
+        self.channels.insert(terms.id(), channel);
+        Ok(())
+    }
+
+    /// Deposits by an owner's order, for a fee.
+    ///
+    /// # Errors
+    /// As [`Channels::deposit`], and `Expired`, `WrongAgent`, `NonceUsed`, `BadSignature`.
+    pub fn deposit_for(
+        &mut self,
+        bank: &mut Bank,
+        terms: &Terms,
+        epoch: u32,
+        side: Side,
+        order: &DepositOrder,
+        env: Env,
+    ) -> Result<(), Refusal> {
+        let agent = named(env, order.agent, order.deadline)?;
+        require(
+            !self.nonces.contains(&(order.owner, order.nonce)),
+            Refusal::NonceUsed,
+        )?;
+        require(order.signer == Some(order.owner), Refusal::BadSignature)?;
+        let mut after = bank.clone();
+        let got = after.pull(terms.token, order.owner, self.address, order.amount, false)?;
+        require(got > order.fee, Refusal::BadAmount)?;
+        let channel = self.credited(terms, epoch, side, difference(got, order.fee)?)?;
+        *bank = after;
+        self.channels.insert(terms.id(), channel);
+        self.nonces.insert((order.owner, order.nonce));
+        self.pay(bank, terms.token, agent, order.fee)
+    }
+
+    fn credited(
+        &self,
+        terms: &Terms,
+        epoch: u32,
+        side: Side,
+        amount: u128,
+    ) -> Result<Channel, Refusal> {
+        let mut channel = self.channel(terms.id());
+        require(
+            epoch == channel.epoch && epoch != EPOCH_MAX,
+            Refusal::WrongEpoch,
+        )?;
+        match channel.phase {
+            Phase::Closing(_) => return Err(Refusal::WrongPhase),
+            Phase::Open => {}
+            Phase::None => {
+                require(
+                    terms.low != Address::ZERO && terms.low < terms.high,
+                    Refusal::BadParties,
+                )?;
+                require(hold_seconds(terms.terms).is_some(), Refusal::BadParties)?;
+            }
+        }
+        let amount = i128::try_from(amount).map_err(|_| Refusal::BadAmount)?;
+        let deposit = channel.deposits.of_mut(side);
+        *deposit = deposit.checked_add(amount).ok_or(Refusal::BadAmount)?;
+        let Pair { low, high } = channel.deposits;
+        let total = low.checked_add(high).ok_or(Refusal::BadAmount)?;
+        require(
+            low < DEPOSIT_LIMIT && high < DEPOSIT_LIMIT && total < DEPOSIT_LIMIT,
+            Refusal::BadAmount,
+        )?;
+        channel.phase = Phase::Open;
+        Ok(channel)
+    }
+
+    /// Takes out while open; both agree.
+    ///
+    /// # Errors
+    /// `WrongPhase`, `Expired`, `WrongAgent`, `BadAmount`, `BadParties`, `BadSignature`.
+    pub fn withdraw(
+        &mut self,
+        bank: &mut Bank,
+        terms: &Terms,
+        order: &Withdrawal,
+        env: Env,
+    ) -> Result<(), Refusal> {
+        let mut channel = self.channel(terms.id());
+        require(channel.phase == Phase::Open, Refusal::WrongPhase)?;
+        let agent = named(env, order.agent, order.expiry)?;
+        require(
+            order.expiry > channel.withdrawn_until && order.expiry <= TIME_MAX,
+            Refusal::Expired,
+        )?;
+        let fits =
+            order.amount != 0 && order.fee <= order.amount && order.amount <= channel.total()?;
+        require(fits, Refusal::BadAmount)?;
+        let side = if order.party == terms.high {
+            Side::High
+        } else {
+            require(order.party == terms.low, Refusal::BadParties)?;
+            Side::Low
+        };
+        both_signed(terms, order.signers)?;
+        let net = difference(order.amount, order.fee)?;
+        require(net == 0 || order.to != Address::ZERO, Refusal::BadParties)?;
+        let amount = i128::try_from(order.amount).map_err(|_| Refusal::BadAmount)?;
+        let deposit = channel.deposits.of_mut(side);
+        *deposit = deposit.checked_sub(amount).ok_or(Refusal::BadAmount)?;
+        channel.withdrawn_until = order.expiry;
+        self.channels.insert(terms.id(), channel);
+        self.pay(bank, terms.token, order.to, net)?;
+        self.pay(bank, terms.token, agent, order.fee)
+    }
+
+    /// Ends the epoch with payouts that both agree to.
+    ///
+    /// # Errors
+    /// `WrongPhase`, `Expired`, `WrongAgent`, `BadAmount`, `BadSignature`, `BadParties`.
+    pub fn coop_close(
+        &mut self,
+        bank: &mut Bank,
+        terms: &Terms,
+        payouts: &Payouts,
+        env: Env,
+    ) -> Result<(), Refusal> {
+        let channel = self.channel(terms.id());
+        require(channel.phase != Phase::None, Refusal::WrongPhase)?;
+        let agent = named(env, payouts.agent, payouts.deadline)?;
+        let Pair { low, high } = payouts.amounts;
+        require(
+            sum(sum(low, high)?, payouts.fee)? == channel.total()?,
+            Refusal::BadAmount,
+        )?;
+        both_signed(terms, payouts.signers)?;
+        require(
+            low == 0 || payouts.to.low != Address::ZERO,
+            Refusal::BadParties,
+        )?;
+        require(
+            high == 0 || payouts.to.high != Address::ZERO,
+            Refusal::BadParties,
+        )?;
+        self.end(terms, channel.epoch)?;
+        self.pay(bank, terms.token, payouts.to.low, low)?;
+        self.pay(bank, terms.token, payouts.to.high, high)?;
+        self.pay(bank, terms.token, agent, payouts.fee)
+    }
+
+    /// Posts both directions' messages; the challenge begins.
+    ///
+    /// # Errors
+    /// `WrongPhase`, `WrongState`, `BadSignature`, `Expired`, `WrongAgent`.
+    pub fn close(&mut self, terms: &Terms, close: &Close, env: Env) -> Result<(), Refusal> {
+        let mut channel = self.channel(terms.id());
+        require(channel.phase == Phase::Open, Refusal::WrongPhase)?;
+        let hold = hold_seconds(terms.terms).ok_or(Refusal::BadParties)?;
+        let factor = if close.unknown {
+            unknown_factor(terms.terms).ok_or(Refusal::BadParties)?
+        } else {
+            1
+        };
+        let end = env.now.saturating_add(hold.saturating_mul(factor));
+        let closing = Closing::post(close, end, terms.parties(), env)?;
+        channel.phase = Phase::Closing(Box::new(closing));
+        self.channels.insert(terms.id(), channel);
+        Ok(())
+    }
+
+    /// The closing channel in its challenge, if `record` is what is stored.
+    fn challenged(
+        &self,
+        terms: &Terms,
+        record: B256,
+        env: Env,
+    ) -> Result<(Channel, Closing), Refusal> {
+        let channel = self.channel(terms.id());
+        let Phase::Closing(closing) = &channel.phase else {
+            return Err(Refusal::WrongPhase);
+        };
+        require(env.now < closing.end, Refusal::WrongPhase)?;
+        let closing = (**closing).clone();
+        require(
+            record == record_hash(terms, &channel, &closing),
+            Refusal::WrongClosing,
+        )?;
+        Ok((channel, closing))
+    }
+
+    /// Puts another message of `payer` in place, at the wish of its payee.
+    ///
+    /// # Errors
+    /// `WrongPhase`, `WrongClosing`, `WrongState`, `Contradiction`, `BadSignature`, `Expired`, `WrongAgent`.
+    pub fn update(
+        &mut self,
+        terms: &Terms,
+        record: B256,
+        payer: Side,
+        shown: &SignedMessage,
+        mandate: Option<&Mandate>,
+        env: Env,
+    ) -> Result<(), Refusal> {
+        let (channel, mut closing) = self.challenged(terms, record, env)?;
+        closing.update(payer, shown, mandate, terms.parties(), env)?;
+        self.store(terms, channel, closing);
+        Ok(())
+    }
+
+    /// Shows that the closer signed what contradicts its close: the victim gets both deposits.
+    ///
+    /// # Errors
+    /// `WrongPhase`, `WrongClosing`, `NoContradiction`, `BadSignature`, `Expired`, `WrongAgent`.
+    pub fn forfeit(
+        &mut self,
+        bank: &mut Bank,
+        terms: &Terms,
+        record: B256,
+        shown: &SignedMessage,
+        mandate: Option<&Mandate>,
+        env: Env,
+    ) -> Result<(), Refusal> {
+        let (channel, closing) = self.challenged(terms, record, env)?;
+        require(
+            closing.contradicted_by(&shown.message),
+            Refusal::NoContradiction,
+        )?;
+        let closer = *terms.parties().of(closing.closer);
+        require(shown.signer == Some(closer), Refusal::BadSignature)?;
+        let side = closing.closer.other();
+        let victim = *terms.parties().of(side);
+        let agent = closing.agent(side, mandate, victim, env)?;
+        let total = channel.total()?;
+        self.end(terms, channel.epoch)?;
+        self.share(bank, terms.token, victim, total, agent)
+    }
+
+    /// Marks a leaf that its payee released.
+    ///
+    /// # Errors
+    /// `BadSignature`.
+    pub fn void_leaf(
+        &mut self,
+        terms: &Terms,
+        epoch: u32,
+        payer: Side,
+        leaf: B256,
+        signer: Signer,
+    ) -> Result<(), Refusal> {
+        let parties = terms.parties();
+        require(
+            signer == Some(*parties.of(payer.other())),
+            Refusal::BadSignature,
+        )?;
+        self.voided
+            .insert(void_key(terms.id(), epoch, *parties.of(payer), leaf));
+        Ok(())
+    }
+
+    /// The closing channel in its unlock phase, if `record` is what is stored and `message` what counts.
+    fn unlocking(
+        &self,
+        terms: &Terms,
+        record: B256,
+        payer: Side,
+        message: &Message,
+        mandate: Option<&Mandate>,
+        env: Env,
+    ) -> Result<(Channel, Closing), Refusal> {
+        let channel = self.channel(terms.id());
+        let Phase::Closing(closing) = &channel.phase else {
+            return Err(Refusal::WrongPhase);
+        };
+        let hold = hold_seconds(terms.terms).ok_or(Refusal::BadParties)?;
+        let unlockable = env.now >= closing.end && env.now < closing.settle_time(hold);
+        require(unlockable, Refusal::WrongPhase)?;
+        let mut closing = (**closing).clone();
+        require(
+            record == record_hash(terms, &channel, &closing),
+            Refusal::WrongClosing,
+        )?;
+        require(
+            closing.sides.of(payer).message == *message,
+            Refusal::WrongState,
+        )?;
+        let payee = payer.other();
+        let agent = closing.agent(payee, mandate, *terms.parties().of(payee), env)?;
+        closing.sides.of_mut(payee).agent = agent;
+        Ok((channel, closing))
+    }
+
+    /// Unlocks leaves of the message that counts.
+    ///
+    /// # Errors
+    /// `WrongPhase`, `WrongClosing`, `WrongState`, `Expired`, `WrongAgent`, `BadSignature`, `BadLeaf`, `NotFulfilled`, `Malformed`.
+    pub fn unlock(
+        &mut self,
+        registry: &Registry,
+        terms: &Terms,
+        record: B256,
+        payer: Side,
+        message: &Message,
+        claims: &[Claim],
+        mandate: Option<&Mandate>,
+        env: Env,
+    ) -> Result<(), Refusal> {
+        let (channel, mut closing) = self.unlocking(terms, record, payer, message, mandate, env)?;
+        let payer_key = *terms.parties().of(payer);
+        for claim in claims {
+            let key = void_key(
+                terms.id(),
+                channel.epoch,
+                payer_key,
+                claim.lock.leaf().hash(),
+            );
+            require(!self.voided.contains(&key), Refusal::BadLeaf)?;
+            let lock = &claim.lock;
+            let holds =
+                registry.satisfied(claim.condition(), &claim.witness, lock.expiry, env.now)?;
+            require(holds, Refusal::NotFulfilled)?;
+        }
+        let rising = claims.is_sorted_by(|a, b| a.index < b.index);
+        require(rising && !claims.is_empty(), Refusal::BadLeaf)?;
+        let side = closing.sides.of_mut(payer);
+        for claim in claims {
+            require(claim.index < LEAVES_MAX, Refusal::BadLeaf)?;
+            require(
+                message.locks.get(usize::from(claim.index)) == Some(&claim.lock),
+                Refusal::BadLeaf,
+            )?;
+            let bit = 1_u64
+                .checked_shl(u32::from(claim.index))
+                .ok_or(Refusal::BadLeaf)?;
+            require(side.done & bit == 0, Refusal::BadLeaf)?;
+            side.done |= bit;
+            side.unlocked = sum(side.unlocked, claim.lock.amount)?;
+        }
+        require(side.unlocked <= message.locked, Refusal::BadLeaf)?;
+        self.store(terms, channel, closing);
+        Ok(())
+    }
+
+    /// Redeems ticks of the message that counts: `preimage` hashed `n` times is its tip.
+    ///
+    /// # Errors
+    /// `WrongPhase`, `WrongClosing`, `WrongState`, `Expired`, `WrongAgent`, `BadSignature`, `BadTicks`.
+    pub fn redeem(
+        &mut self,
+        terms: &Terms,
+        record: B256,
+        payer: Side,
+        message: &Message,
+        preimage: B256,
+        n: u32,
+        mandate: Option<&Mandate>,
+        env: Env,
+    ) -> Result<(), Refusal> {
+        let (channel, mut closing) = self.unlocking(terms, record, payer, message, mandate, env)?;
+        let side = closing.sides.of_mut(payer);
+        require(n <= message.max && n > side.ticks, Refusal::BadTicks)?;
+        let tip = (0..n).fold(preimage, |value, _| sha256(value));
+        require(tip == message.tip, Refusal::BadTicks)?;
+        side.ticks = n;
+        self.store(terms, channel, closing);
+        Ok(())
+    }
+
+    /// Ends the epoch by what was posted and unlocked.
+    ///
+    /// # Errors
+    /// `WrongPhase`, also for another record than the one stored.
+    pub fn settle(
+        &mut self,
+        bank: &mut Bank,
+        terms: &Terms,
+        record: B256,
+        env: Env,
+    ) -> Result<(), Refusal> {
+        let channel = self.channel(terms.id());
+        let Phase::Closing(closing) = &channel.phase else {
+            return Err(Refusal::WrongPhase);
+        };
+        let hold = hold_seconds(terms.terms).ok_or(Refusal::BadParties)?;
+        let due =
+            env.now >= closing.settle_time(hold) && record == record_hash(terms, &channel, closing);
+        require(due, Refusal::WrongPhase)?;
+        let total = channel.total()?;
+        let shares = shares(&channel, closing, total)?;
+        self.end(terms, channel.epoch)?;
+        let Pair { low, high } = &closing.sides;
+        self.share(bank, terms.token, terms.low, shares.low, low.agent)?;
+        self.share(bank, terms.token, terms.high, shares.high, high.agent)
+    }
+
+    /// Pays out a credit.
+    ///
+    /// # Errors
+    /// `WrongAgent`, `BadAmount`, `TokenFailed`.
+    pub fn claim(
+        &mut self,
+        bank: &mut Bank,
+        token: Address,
+        account: Address,
+        to: Address,
+        env: Env,
+    ) -> Result<(), Refusal> {
+        require(to == account || env.caller == account, Refusal::WrongAgent)?;
+        let amount = self.credits.get(&(token, account)).copied().unwrap_or(0);
+        require(amount != 0, Refusal::BadAmount)?;
+        require(
+            bank.push(token, self.address, to, amount),
+            Refusal::TokenFailed,
+        )?;
+        self.credits.remove(&(token, account));
+        Ok(())
+    }
+
+    fn store(&mut self, terms: &Terms, mut channel: Channel, closing: Closing) {
+        channel.phase = Phase::Closing(Box::new(closing));
+        self.channels.insert(terms.id(), channel);
+    }
+
+    fn end(&mut self, terms: &Terms, epoch: u32) -> Result<(), Refusal> {
+        let epoch = epoch.checked_add(1).ok_or(Refusal::WrongEpoch)?;
+        self.channels.insert(
+            terms.id(),
+            Channel {
+                epoch,
+                ..Channel::default()
+            },
+        );
+        Ok(())
+    }
+
+    /// Pays a party its share, and its agent out of that share.
+    fn share(
+        &mut self,
+        bank: &mut Bank,
+        token: Address,
+        party: Address,
+        amount: u128,
+        agent: Agent,
+    ) -> Result<(), Refusal> {
+        let fee = if agent.address == Address::ZERO {
+            0
+        } else {
+            agent.fee.min(amount)
+        };
+        self.pay(bank, token, agent.address, fee)?;
+        self.pay(bank, token, party, difference(amount, fee)?)
+    }
+
+    /// What a token refuses becomes a credit.
+    fn pay(
+        &mut self,
+        bank: &mut Bank,
+        token: Address,
+        to: Address,
+        amount: u128,
+    ) -> Result<(), Refusal> {
+        if amount == 0 || bank.push(token, self.address, to, amount) {
+            return Ok(());
+        }
+        let credit = self.credits.entry((token, to)).or_insert(0);
+        *credit = sum(*credit, amount)?;
+        Ok(())
+    }
+}
+
+fn record_hash(terms: &Terms, channel: &Channel, closing: &Closing) -> B256 {
+    closing
+        .record(terms.id(), channel.epoch, terms.parties())
+        .hash()
+}
+
+fn both_signed(terms: &Terms, signers: Pair<Signer>) -> Result<(), Refusal> {
+    let signed = signers.low == Some(terms.low) && signers.high == Some(terms.high);
+    require(signed, Refusal::BadSignature)
+}
+
+/// What each party gets: deposits and payments, never less than nothing nor more than all, less a fine.
+fn shares(channel: &Channel, closing: &Closing, total: u128) -> Result<Pair<u128>, Refusal> {
+    let out =
+        |side: Side| i128::try_from(closing.sides.of(side).out()?).map_err(|_| Refusal::BadAmount);
+    let low = channel
+        .deposits
+        .low
+        .checked_sub(out(Side::Low)?)
+        .and_then(|low| low.checked_add(out(Side::High).ok()?));
+    let low = u128::try_from(low.ok_or(Refusal::BadAmount)?.max(0))
+        .map_err(|_| Refusal::BadAmount)?
+        .min(total);
+    let mut shares = Pair {
+        low,
+        high: difference(total, low)?,
+    };
+    if closing.fined {
+        let fine = shares
+            .of(closing.closer)
+            .checked_div(FINE_DIVISOR)
+            .unwrap_or(0);
+        *shares.of_mut(closing.closer) = difference(*shares.of(closing.closer), fine)?;
+        *shares.of_mut(closing.closer.other()) = sum(*shares.of(closing.closer.other()), fine)?;
+    }
+    Ok(shares)
+}
