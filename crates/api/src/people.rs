@@ -17,7 +17,7 @@ pub struct Identity {
 /// A text that somebody else can add; holds the address and the keys for mail to this node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Invite {
-    /// Begins with `smartmesh:`.
+    /// Begins with `SMARTMESH:`; capitals make a smaller QR code.
     pub invite: String,
 }
 

@@ -156,7 +156,11 @@ impl Api {
         if let Ok(address) = who.parse() {
             return Ok(address);
         }
-        if who.starts_with("smartmesh:") {
+        // In capitals a QR code is smaller, so invites come in both cases.
+        if who
+            .get(..10)
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("smartmesh:"))
+        {
             return self.add_contact(who, None).await;
         }
         let wanted = who.to_lowercase();

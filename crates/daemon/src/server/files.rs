@@ -29,8 +29,6 @@ const FILE_BYTES_MAX: u64 = 4 << 30;
 const NAME_BYTES_MAX: usize = 255;
 /// Chunks given to the disk at a time.
 const CHUNKS_A_WRITE: usize = 64;
-/// Files of at most so many chunks are also carried when there is no path: about 1 MiB.
-const CARRIED_CHUNKS_MAX: usize = 280;
 /// Pieces of a file on their way to a client.
 const PIECES_MAX: usize = 16;
 
@@ -75,7 +73,6 @@ pub(super) async fn share(
         Splitter::encrypted(entropy::seed().split("file").rng())
     };
     let mut chunks = Vec::new();
-    let mut addresses = Vec::new();
     while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let frame = frame
             .map_err(|error| Failure::bad_request(format!("the upload broke off: {error}")))?;
@@ -87,12 +84,12 @@ pub(super) async fn share(
             return Err(Failure::too_large("files have at most 4 GiB"));
         }
         if chunks.len() >= CHUNKS_A_WRITE {
-            store(&api, &mut chunks, &mut addresses).await?;
+            store(&api, &mut chunks).await?;
         }
     }
     let size = splitter.length();
     let reference = splitter.finish(&mut chunks).to_bytes();
-    store(&api, &mut chunks, &mut addresses).await?;
+    store(&api, &mut chunks).await?;
     let offer = smartmesh_node::FileOffer {
         reference,
         size,
@@ -112,14 +109,7 @@ pub(super) async fn share(
             file,
         }));
     };
-    if addresses.len() > CARRIED_CHUNKS_MAX {
-        addresses.clear();
-    }
-    let command = Command::OfferFile {
-        to,
-        offer,
-        chunks: addresses,
-    };
+    let command = Command::OfferFile { to, offer };
     let Answer::Queued(message) = api.command(command).await? else {
         return Err(Failure::unexpected());
     };
@@ -129,20 +119,12 @@ pub(super) async fn share(
     }))
 }
 
-/// Has chunks on disk before it returns; remembers the addresses of as many as could be carried.
-async fn store(
-    api: &Api,
-    chunks: &mut Vec<Chunk>,
-    addresses: &mut Vec<[u8; 32]>,
-) -> Result<(), Failure> {
-    let chunks: Vec<_> = chunks
+/// Has chunks on disk before it returns.
+async fn store(api: &Api, chunks: &mut Vec<Chunk>) -> Result<(), Failure> {
+    let chunks = chunks
         .drain(..)
-        .map(|chunk| (chunk.address().0, chunk.into_bytes()))
-        .collect();
-    if addresses.len() <= CARRIED_CHUNKS_MAX {
-        addresses.extend(chunks.iter().map(|(address, _)| *address));
-    }
-    api.disk.save(Write::Chunks(chunks)).await?;
+        .map(|chunk| (chunk.address().0, chunk.into_bytes()));
+    api.disk.save(Write::Chunks(chunks.collect())).await?;
     Ok(())
 }
 
