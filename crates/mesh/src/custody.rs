@@ -456,6 +456,7 @@ impl Custody {
         let now = self.now.instant;
         if now >= self.sweep_at {
             self.sweep();
+            self.greet();
         }
         self.check_deadlines();
         self.pump_peers();

@@ -35,6 +35,8 @@ const FOREIGN_MAX: usize = 16_384;
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) key: Option<NodeKey>,
+    /// When to compare sets anew.
+    hello_at: Instant,
     /// Ids it has and this node lacks, in the order in which it told them: most urgent first.
     todo: VecDeque<ShortId>,
     /// Ids it was asked the headers of.
@@ -52,6 +54,7 @@ impl Peer {
     fn new(now: Instant) -> Self {
         Self {
             key: None,
+            hello_at: now,
             todo: VecDeque::new(),
             asked: BTreeSet::new(),
             ask_deadline: Instant::NEVER,
@@ -104,12 +107,32 @@ impl Custody {
             self.meetings.pop_front();
         }
         self.meetings.push_back(now);
+        self.greet();
+    }
+
+    /// Compares sets with each neighbour whose turn it is. It is done again from time to time, for a message may be lost in a
+    /// full queue, and what there was no room for may have found some.
+    pub(super) fn greet(&mut self) {
+        let now = self.now.instant;
+        let next = now + self.config.hello_interval;
+        let mut due = Vec::new();
+        for (to, peer) in &mut self.peers {
+            if matches!(to, PeerRef::Neighbour(_)) && peer.hello_at <= now {
+                peer.hello_at = next;
+                due.push(*to);
+            }
+        }
+        if due.is_empty() {
+            return;
+        }
         let hello = BundleMessage::Hello {
             utility: self.utility(),
             held: self.held_fingerprint(),
             vaccines: self.vaccine_fingerprints().concat(),
         };
-        self.send(to, &hello);
+        for to in due {
+            self.send(to, &hello);
+        }
     }
 
     pub(super) fn handle_flow_up(&mut self, flow: FlowId) -> Result<(), CustodyError> {

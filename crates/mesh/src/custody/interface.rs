@@ -31,6 +31,8 @@ pub struct CustodyConfig {
     pub life_max: Duration,
     /// How long a peer may take to answer.
     pub answer_timeout: Duration,
+    /// How often sets are compared anew with a neighbour that stays, while anything is held.
+    pub hello_interval: Duration,
     /// How often ends are looked for and held mail is offered by gossip.
     pub sweep_interval: Duration,
     /// Least time between two mail acks by gossip, and between two wishes for one carrier.
@@ -55,6 +57,7 @@ impl Default for CustodyConfig {
             incoming_max: 64,
             life_max: Duration::from_secs(30 * 24 * 3_600),
             answer_timeout: Duration::from_secs(10),
+            hello_interval: Duration::from_secs(300),
             sweep_interval: Duration::from_secs(60),
             gossip_interval: Duration::from_secs(10),
             flow_message_bytes: 440,

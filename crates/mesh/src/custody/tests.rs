@@ -176,6 +176,10 @@ impl World {
                 body,
             } => {
                 assert!(body.len() <= self.config.flow_message_bytes);
+                if self.lose > 0 {
+                    self.lose -= 1;
+                    return;
+                }
                 let from = PeerRef::Flow(FlowId(u64::try_from(index).unwrap()));
                 let to = usize::try_from(to).unwrap();
                 self.nodes[to]

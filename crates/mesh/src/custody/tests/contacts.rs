@@ -215,3 +215,20 @@ fn bundles_end_by_age_and_a_clock_a_day_off_ends_none() {
     assert_eq!(world.nodes[1].custody.counters().expired, 1);
     assert!(world.nodes[1].disk.is_empty(), "{:?}", world.nodes[1].disk);
 }
+
+#[test]
+fn lost_messages_only_delay() {
+    for lost in 1..20 {
+        let mut world = World::new(3);
+        world.deposit(0, 2, 1, 40_000);
+        world.lose = lost;
+        world.meet(0, 1);
+        world.wait(Duration::from_secs(8_000));
+        assert_eq!(world.copies().values().sum::<u32>(), 8, "{lost} lost");
+        world.lose = lost;
+        world.meet(1, 2);
+        world.wait(Duration::from_secs(8_000));
+        assert_eq!(world.nodes[2].delivered.len(), 1, "{lost} lost");
+        assert_eq!(world.nodes[0].custody.held(), 0, "{lost} lost");
+    }
+}
