@@ -18,6 +18,7 @@ mod run;
 mod server;
 mod settings;
 mod shell;
+mod stop;
 
 pub use database::DatabaseError;
 pub use folder::{ConnectionError, FolderError, default_folder, read_connection};
@@ -25,3 +26,4 @@ pub use keystore::{KeystoreError, Protection};
 pub use run::run;
 pub use settings::{API_PORT, RunError, Settings};
 pub use smartmesh_radio::{LinkSpec, ParseLinkError, PeerName};
+pub use stop::StopSignal;

@@ -122,6 +122,12 @@ pub(crate) enum Command {
     },
     /// Check each layer, and say what to do where something is wrong
     Doctor,
+    /// Start a village of seven phones on this machine and show what they can do
+    Demo {
+        /// End after the story instead of staying up for you to try things
+        #[arg(long)]
+        once: bool,
+    },
     /// Let people near see your name, or stop it
     Visible {
         /// on or off

@@ -1,5 +1,6 @@
 //! One function a command.
 
+mod demo;
 mod files;
 mod messages;
 mod people;
@@ -57,6 +58,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         } => tools::ping(&client()?, format, &to, count, interval),
         Command::Trace { to } => tools::trace(&client()?, format, to),
         Command::Perf { to, seconds } => tools::perf(&client()?, format, to, seconds),
+        Command::Demo { once } => demo::demo(once),
         Command::Doctor => tools::doctor(&client()?, format),
         Command::Visible { state } => tools::visible(&client()?, format, state),
     }
