@@ -3,14 +3,21 @@
 //!
 //! It judges with checkers that share no code with the cores. Read [`World`] first, then a file in `scenario/`.
 
+mod baseline;
 mod disk;
 mod geometry;
 mod medium;
+mod ping;
+mod picture;
+pub mod scenario;
 mod shard;
 mod world;
 
+pub use baseline::{DistanceVector, Epidemic, hops_between};
 pub use disk::{Disk, Loss};
 pub use geometry::{Field, Point};
 pub use medium::{Medium, RadioModel};
+pub use picture::svg;
+pub use ping::{PingTally, Pings};
 pub use shard::{Logged, Traffic};
 pub use world::{NodeSetup, World, WorldConfig};

@@ -37,8 +37,8 @@ impl Default for WorldConfig {
 /// One phone at the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeSetup {
-    /// Its settings.
-    pub config: Config,
+    /// Its name.
+    pub name: String,
     /// How far its wall clock is off, in seconds.
     pub clock_skew_secs: i64,
 }
@@ -103,7 +103,7 @@ impl World {
     fn add_phone(&mut self, setup: NodeSetup) {
         let secret = self.rng.bytes();
         let node = Node::new(
-            setup.config.clone(),
+            config_of(&setup),
             Identity::from_secret(secret),
             &self.fresh_seed(),
             self.wall(&setup),
@@ -190,7 +190,7 @@ impl World {
         };
         let records: Vec<_> = phone.disk.records().collect();
         phone.node = Some(Node::restore(
-            setup.config,
+            config_of(&setup),
             Identity::from_secret(secret),
             &seed,
             records,
@@ -348,6 +348,13 @@ impl World {
         let slot = index(node).checked_rem(self.shards.len())?;
         self.shards.get_mut(slot)?.phone_mut(node)
     }
+}
+
+fn config_of(setup: &NodeSetup) -> Config {
+    static ORIGIN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    #[expect(clippy::disallowed_methods, reason = "any moment does: the QUIC library only adds virtual time to it")]
+    let origin = *ORIGIN.get_or_init(std::time::Instant::now);
+    Config { name: setup.name.clone(), origin }
 }
 
 fn run_shard(
