@@ -1,5 +1,6 @@
 // Mutation test: changes the sources in many small ways and asks whether the tests notice. Writes docs/mutants.md.
-//   node mutate.mjs [--count N] [--jobs N] [--list]
+//   node mutate.mjs [--count N] [--jobs N] [--list] [--resume]
+// --resume keeps what the page says was killed, if the sources are the same, and judges the rest again.
 // Classes: comparison, arithmetic, domain field, missing check, wrong party, order of effects. Candidates are found by the rules
 // below in every source; a fixed shuffle takes the same share of each class. Mutants that do not compile, or compile
 // to the same bytecode, are not counted.
@@ -249,26 +250,44 @@ ${counted.map((r) => `| ${r.kind} | ${r.file.slice(4)}:${r.line} | \`${escape(r.
 `;
 }
 
+/** Outcomes of the committed page by place and change. */
+function killedBefore() {
+  const page = join(here, '..', 'docs', 'mutants.md');
+  const text = process.argv.includes('--resume') && existsSync(page) ? readFileSync(page, 'utf8') : '';
+  if (!text.includes(sourceHash())) return new Map();
+  const rows = text.slice(text.indexOf('## All')).split('\n').filter((l) => l.startsWith('| '));
+  const cells = rows.map((l) => l.replaceAll('\\|', '\u0000').split('|').map((c) => c.trim().replaceAll('\u0000', '|')));
+  return new Map(cells.filter((c) => c[4] !== 'survived').map((c) => [`${c[2]} ${c[3]}`, c[4]]));
+}
+
 if (isMainThread) {
   const all = candidates();
-  const count = option('--count', 240);
+  const count = option('--count', 232);
   if (process.argv.includes('--list')) {
     for (const kind of new Set(all.map((c) => c.kind))) console.log(kind, all.filter((c) => c.kind === kind).length);
     process.exit(0);
   }
   const picked = sample(all, count);
   const results = new Array(picked.length);
+  const before = killedBefore();
+  const open = [];
+  picked.forEach((mutant, index) => {
+    const by = before.get(`${mutant.file.slice(4)}:${mutant.line} \`${mutant.is}\``);
+    const { text, ...rest } = mutant;
+    if (by === undefined) open.push(index);
+    else results[index] = { ...rest, verdict: 'killed', by };
+  });
   let next = 0;
   await Promise.all(
     Array.from({ length: option('--jobs', 2) }, (_, slot) =>
       new Promise((done, failed) => {
         const worker = new Worker(fileURLToPath(import.meta.url), { workerData: slot });
         const give = () => {
-          if (next >= picked.length) {
+          if (next >= open.length) {
             worker.terminate();
             done();
           } else {
-            const index = next++;
+            const index = open[next++];
             worker.postMessage({ index, mutant: picked[index] });
           }
         };

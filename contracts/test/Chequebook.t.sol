@@ -426,6 +426,13 @@ contract ChequebookTest is Base {
         vm.stopPrank();
     }
 
+    function testLockOfAllFunds() public {
+        cb.fund(b, 100, 40);
+        vm.prank(user);
+        cb.lockFor(b, shop, 100, LATER, 0, nothing());
+        check(0, 40, 1);
+    }
+
     function testLockIsForOneBeneficiary() public {
         cb.fund(b, 100, 40);
         vm.prank(user);

@@ -3,7 +3,7 @@ pragma solidity 0.8.37;
 
 import {Base} from "./support/Base.sol";
 import {Vm} from "./support/Vm.sol";
-import {Plain, FeeOnTransfer, NoReturn, Moody, Hooked, Liar} from "./support/Tokens.sol";
+import {Plain, FeeOnTransfer, NoReturn, Moody, Hooked, Liar, Inflating} from "./support/Tokens.sol";
 import {IChannels} from "../src/interfaces/IChannels.sol";
 
 contract DepositTest is Base {
@@ -152,14 +152,14 @@ contract DepositTest is Base {
         ok(l == -100 && hi == 2 ** 95 - 1, "at the limit");
     }
 
+    /// @dev A measured change that no field holds: as a signed number it would be a withdrawal.
     function testOverflowingMeasure() public {
-        // 2018's inputs: amounts whose sum wraps. Each is refused by its field, measured or not.
-        Plain t = new Plain();
-        useToken(address(t));
-        t.mint(address(ch), type(uint256).max - 5);
-        t.mint(user, 5);
-        vm.expectRevert();
-        ch.deposit(c, 0, false, type(uint96).max, 0, 0);
+        useToken(address(new Inflating()));
+        vm.expectRevert(BAD_AMOUNT);
+        ch.deposit(c, 0, false, 100, 0, 0);
+        useToken(address(new Inflating()));
+        vm.expectRevert(BAD_AMOUNT);
+        ch.deposit(c, 0, true, 0, 0, 0);
     }
 
     // ---------------------------------------------------------------- by the token's callback

@@ -349,6 +349,28 @@ contract SmtTest is Base {
         t.later(address(this), 1);
     }
 
+    /// @dev A deposit closes its pass: another one in the same transaction finds none open.
+    function testTwoDepositsInOneTransaction() public {
+        bytes[] memory items = new bytes[](2);
+        items[0] = abi.encodeCall(smt.depositTo, (address(ch), 3, abi.encodePacked(low, high, TERMS, uint32(0), uint8(1))));
+        items[1] = abi.encodeCall(smt.depositTo, (address(ch), 4, abi.encodePacked(low, high, TERMS, uint32(0), uint8(0))));
+        vm.prank(user);
+        eq(smt.batch(items, 300_000), 2, "both");
+        (int96 l, int96 h,,,) = ch.channels(id);
+        ok(l == 4 && h == 3, "credited");
+    }
+
+    function testDepositOfTheWholeSupply() public {
+        address holder = address(0x401D);
+        ISMT whole = ISMT(deploy("SMT", abi.encode(holder)));
+        Taker t = new Taker(whole);
+        uint256 supply = whole.totalSupply();
+        t.set(supply, t.onApprovalReceived.selector, "");
+        vm.prank(holder);
+        whole.depositTo(address(t), supply, "");
+        eq(whole.balanceOf(address(t)), supply, "all of it");
+    }
+
     /// @dev The pass is the named target's alone, for the depositor's tokens alone.
     function testPassIsNobodyElses() public {
         Taker t = new Taker(smt);

@@ -259,21 +259,27 @@ contract UnlockTest is Base {
 
     function testLeavesCannotExceedTheLockedTotal() public {
         openWith(5000, 5000);
-        IChannels.State memory s = paid(3, 10);
-        IChannels.Claim[] memory a = locks(3, s);
-        s.locked = 5;
-        s.tip = sha256(abi.encode(bytes32("seed")));
-        s.unit = 100;
-        s.max = 1;
-        uint256[7] memory k = closeBy(true, empty(), s);
-        vm.warp(END);
-        ch.redeem(c, k, false, s, "seed", 1, none());
-        k[1] += uint256(100) << 64;
-        k[0] += 1 << 112;
-        doUnlock(k, false, s, one(a[2]));
-        failUnlock(k, false, s, a[2], IChannels.BadLeaf.selector);
-        doUnlock(k, false, s, one(a[1]));
-        failUnlock(k, false, s, a[0], IChannels.BadLeaf.selector);
+        for (uint256 i = 0; i < 2; i++) {
+            bool isHigh = i == 1;
+            uint256 snapshot = vm.snapshotState();
+            IChannels.State memory s = paid(3, 10);
+            IChannels.Claim[] memory a = locks(3, s);
+            s.locked = 5;
+            s.tip = sha256(abi.encode(bytes32("seed")));
+            s.unit = 100;
+            s.max = 1;
+            uint256[7] memory k = closeBy(!isHigh, empty(), s);
+            vm.warp(END);
+            ch.redeem(c, k, isHigh, s, "seed", 1, none());
+            k[isHigh ? 2 : 1] += uint256(100) << 64;
+            k[0] += 1 << (isHigh ? 144 : 112);
+            doUnlock(k, isHigh, s, one(a[2]));
+            failUnlock(k, isHigh, s, a[2], IChannels.BadLeaf.selector);
+            doUnlock(k, isHigh, s, one(a[1]));
+            failUnlock(k, isHigh, s, a[0], IChannels.BadLeaf.selector);
+            vm.revertToState(snapshot);
+            vm.warp(START);
+        }
     }
 
     function testUnlockPhaseBoundaries() public {

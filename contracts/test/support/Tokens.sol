@@ -198,6 +198,20 @@ contract Liar {
     }
 }
 
+/// @notice Says that it holds more than any amount, after a transfer of nothing.
+contract Inflating {
+    uint256 private held;
+
+    function balanceOf(address) external view returns (uint256) {
+        return held;
+    }
+
+    function transferFrom(address, address, uint256 amount) external returns (bool) {
+        held = type(uint256).max - amount;
+        return true;
+    }
+}
+
 /// @notice An ERC-1271 wallet whose owner is one key.
 contract Wallet {
     address private immutable OWNER;
