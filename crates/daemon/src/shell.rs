@@ -307,7 +307,15 @@ impl Shell {
                 {
                     self.fetching.remove(fetch);
                 }
-                self.answer(request, Answer::Refused(reason));
+                // The relays that did answer are worth more than the word that one did not.
+                let hops = self
+                    .pending
+                    .get_mut(&request)
+                    .map(|pending| std::mem::take(&mut pending.hops));
+                match hops {
+                    Some(hops) if !hops.is_empty() => self.answer(request, Answer::Trace(hops)),
+                    Some(_) | None => self.answer(request, Answer::Refused(reason)),
+                }
             }
             Event::Invite { request, text } => self.answer(request, Answer::Invite(text)),
             Event::ContactAdded { request, address } => {
