@@ -11,7 +11,7 @@
 )]
 
 #[path = "../tests/bytecode/chain.rs"]
-#[expect(dead_code, unreachable_pub, reason = "the tests use more of it")]
+#[expect(dead_code, reason = "the tests use more of it")]
 mod chain;
 
 use alloy_primitives::{Address, B256, U256};

@@ -4,7 +4,7 @@ use alloy_primitives::{Address, B256, Bytes, Log, TxKind, U256, keccak256};
 use alloy_sol_types::{Eip712Domain, SolCall, SolValue};
 use k256::ecdsa::SigningKey;
 use revm::context::{Context, TxEnv};
-use revm::context_interface::result::{ExecutionResult, Output};
+use revm::context_interface::result::ExecutionResult;
 use revm::database::InMemoryDB;
 use revm::database_interface::DatabaseRef;
 use revm::handler::{MainnetContext, MainnetEvm};
@@ -67,7 +67,6 @@ impl Account {
 pub(crate) struct Receipt {
     pub(crate) gas: u64,
     pub(crate) logs: Vec<Log>,
-    pub(crate) output: Bytes,
     pub(crate) created: Option<Address>,
 }
 
@@ -202,18 +201,11 @@ fn receipt(result: ExecutionResult) -> Result<Receipt, Failed> {
     match result {
         ExecutionResult::Success {
             gas, logs, output, ..
-        } => {
-            let (output, created) = match output {
-                Output::Call(bytes) => (bytes, None),
-                Output::Create(bytes, created) => (bytes, created),
-            };
-            Ok(Receipt {
-                gas: gas.tx_gas_used(),
-                logs,
-                output,
-                created,
-            })
-        }
+        } => Ok(Receipt {
+            gas: gas.tx_gas_used(),
+            logs,
+            created: output.address().copied(),
+        }),
         ExecutionResult::Revert { output, .. } => Err(Failed::Reverted(output)),
         ExecutionResult::Halt { reason, .. } => Err(Failed::Halted(format!("{reason:?}"))),
     }

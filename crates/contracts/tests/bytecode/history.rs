@@ -15,7 +15,7 @@ use crate::chain::{Failed, Receipt};
 /// Steps of both histories together unless a deep run asks for more.
 const STEPS: u64 = 100_000;
 /// Steps after which a history starts anew on a fresh chain: what was signed and stored grows with it.
-const STEPS_A_CHAIN: u64 = 2_500;
+const STEPS_A_CHAIN: u64 = 1_000;
 
 /// Steps to run: the number in `SMARTMESH_DEEP`, if set.
 fn steps() -> u64 {

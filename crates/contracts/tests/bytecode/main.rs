@@ -3,3 +3,4 @@
 mod chain;
 mod digests;
 mod history;
+mod replay;

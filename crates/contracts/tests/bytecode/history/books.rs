@@ -230,7 +230,7 @@ impl Play {
             beneficiary,
             cumulative: (so_far.unwrap_or(0) + increment).min((1 << 96) - 1),
         };
-        match self.dice.below(60) {
+        match self.dice.below(24) {
             0 => cheque.index = cheque.index.saturating_sub(1).max(1),
             1 => cheque.total = cheque.total.saturating_sub(1),
             2 => cheque.previous = B256::repeat_byte(9),
@@ -586,8 +586,8 @@ impl Play {
             38..46 => self.lock(),
             46..50 => self.release_lock(),
             50 => self.thaw(),
-            51..54 => self.withdraw(),
-            54 => self.prove_fraud(),
+            51..53 => self.withdraw(),
+            53 | 54 => self.prove_fraud(),
             55..57 => {
                 let i = self.which();
                 self.claim(i)

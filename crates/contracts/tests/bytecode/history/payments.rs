@@ -38,6 +38,14 @@ struct Play {
     nonce: u64,
 }
 
+/// Phases of a closing channel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Challenge,
+    Unlock,
+    Settle,
+}
+
 type Outcome = (&'static str, Result<(), Refusal>, Result<Receipt, Failed>);
 
 fn sha256(value: B256) -> B256 {
@@ -251,6 +259,29 @@ impl Play {
         usize::try_from(self.dice.below(n)).unwrap()
     }
 
+    /// A channel for a call of a dispute: mostly one that is closing, in the phase `wanted` if there is one.
+    fn disputed(&mut self, wanted: Stage) -> usize {
+        let closing: Vec<usize> = (0..3).filter(|i| self.stage(*i) == Some(wanted)).collect();
+        if closing.is_empty() || self.dice.once_in(16) {
+            self.which()
+        } else {
+            self.dice.pick(&closing)
+        }
+    }
+
+    fn stage(&self, i: usize) -> Option<Stage> {
+        let closing = self.closing_of(i)?;
+        let settle = closing.settle_time(hold_seconds(self.terms[i].terms).unwrap());
+        let now = self.chain.now;
+        Some(if now < closing.end {
+            Stage::Challenge
+        } else if now < settle {
+            Stage::Unlock
+        } else {
+            Stage::Settle
+        })
+    }
+
     fn side(&mut self) -> Side {
         if self.dice.once_in(2) {
             Side::Low
@@ -328,7 +359,7 @@ impl Play {
     fn pass_time(&mut self) {
         let now = self.chain.now;
         let mut times = vec![now, now, now, now, now + 1, now + 13, now + 600];
-        if self.dice.once_in(4) {
+        if self.dice.once_in(10) {
             for i in 0..3 {
                 let Some(closing) = self.closing_of(i) else {
                     continue;
@@ -428,7 +459,7 @@ impl Play {
             let lock = Lock {
                 id: self.dice.below(1 << 20),
                 amount: u128::from(self.dice.below(500)) * (total / 2000 + 1),
-                expiry: self.chain.now + 100 + self.dice.below(20_000),
+                expiry: self.chain.now + 100 + self.dice.below(60_000),
                 condition: self.condition(depth),
             };
             message.locked += lock.amount;
@@ -446,6 +477,9 @@ impl Play {
             message.unit = 1 + self.dice.below(1000);
             message.tip = (0..5).fold(secret(77), |value, _| sha256(value));
         }
+        // What was signed in an epoch that ended is of no use to anybody.
+        self.signed
+            .retain(|(j, epoch, ..)| *j != i || *epoch == channel.epoch);
         self.signed.push((i, channel.epoch, payer, message));
     }
 
@@ -875,7 +909,7 @@ impl Play {
     }
 
     fn update(&mut self) -> Outcome {
-        let i = self.which();
+        let i = self.disputed(Stage::Challenge);
         let (terms, payer) = (self.terms[i], self.side());
         let epoch = self.model.channel(terms.id()).epoch;
         let message = self.some_message(i, payer);
@@ -913,7 +947,7 @@ impl Play {
     }
 
     fn forfeit(&mut self) -> Outcome {
-        let i = self.which();
+        let i = self.disputed(Stage::Challenge);
         let terms = self.terms[i];
         let closer = self
             .closing_of(i)
@@ -955,7 +989,7 @@ impl Play {
     }
 
     fn unlock(&mut self) -> Outcome {
-        let i = self.which();
+        let i = self.disputed(Stage::Unlock);
         let (terms, payer) = (self.terms[i], self.side());
         let message = self.posted(i, payer);
         let indices: Vec<usize> = (0..message.locks.len())
@@ -1019,7 +1053,7 @@ impl Play {
     }
 
     fn redeem(&mut self) -> Outcome {
-        let i = self.which();
+        let i = self.disputed(Stage::Unlock);
         let (terms, payer) = (self.terms[i], self.side());
         let message = self.posted(i, payer);
         let n = u32::try_from(self.dice.below(7)).unwrap();
@@ -1056,7 +1090,7 @@ impl Play {
     }
 
     fn void_leaf(&mut self) -> Outcome {
-        let i = self.which();
+        let i = self.disputed(Stage::Unlock);
         let (terms, payer) = (self.terms[i], self.side());
         let epoch = self.model.channel(terms.id()).epoch;
         let locks = self.posted(i, payer).locks;
@@ -1092,7 +1126,7 @@ impl Play {
     }
 
     fn settle(&mut self) -> Outcome {
-        let i = self.which();
+        let i = self.disputed(Stage::Settle);
         let terms = self.terms[i];
         let (record, caller) = (self.record(i), self.anyone());
         let env = self.env(caller);
@@ -1177,26 +1211,37 @@ impl Play {
     /// One call, by what the channels make likely.
     fn step(&mut self) -> Outcome {
         self.pass_time();
-        let closing = (0..3).filter(|i| self.closing_of(*i).is_some()).count();
         if self.dice.once_in(2) {
             self.pay();
         }
-        let closing = u64::try_from(closing).unwrap();
-        let dispute = self.dice.below(4) < closing;
-        match self.dice.below(if dispute { 16 } else { 12 }) {
-            0 | 1 if !dispute => self.deposit(),
-            2 if !dispute => self.deposit_for(),
-            3 | 4 if !dispute => self.withdraw(),
-            5 => self.coop_close_rarely(),
-            6 | 7 if !dispute => self.close(),
-            8 => self.claim(),
-            9 => self.register(),
-            10 => self.void_leaf(),
-            0 | 1 | 2 => self.update(),
-            3 => self.forfeit(),
-            4 | 6 | 7 | 11 | 12 => self.unlock(),
-            13 | 14 => self.redeem(),
-            _ => self.settle(),
+        let stages: Vec<Stage> = (0..3).filter_map(|i| self.stage(i)).collect();
+        let stage = if stages.is_empty() || self.dice.once_in(4) {
+            None
+        } else {
+            Some(self.dice.pick(&stages))
+        };
+        match (stage, self.dice.below(12)) {
+            (Some(Stage::Challenge), 0..4) => self.update(),
+            (Some(Stage::Challenge), 4) => self.forfeit(),
+            (Some(Stage::Unlock), 0..6) => self.unlock(),
+            (Some(Stage::Unlock), 6..9) => self.redeem(),
+            (Some(Stage::Settle), 0..6) => self.settle(),
+            (_, 0 | 1) => self.deposit(),
+            (_, 2) => self.deposit_for(),
+            (_, 3 | 4) => self.withdraw(),
+            (_, 5) => self.coop_close_rarely(),
+            (_, 6 | 7) => self.close(),
+            (_, 8) => self.claim(),
+            (_, 9) => self.register(),
+            (_, 10) if self.dice.once_in(4) => self.void_leaf(),
+            (_, 10) => self.register(),
+            (_, _) => match self.dice.below(5) {
+                0 => self.update(),
+                1 => self.forfeit(),
+                2 => self.unlock(),
+                3 => self.redeem(),
+                _ => self.settle(),
+            },
         }
     }
 
