@@ -27,12 +27,12 @@ pub enum FolderError {
     )]
     Full(PathBuf),
     /// Something else.
-    #[error("can't use the folder {path}: {source}")]
+    #[error("can't use the folder {path}: {cause}")]
     Other {
         /// Which folder.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -58,7 +58,7 @@ impl Folder {
     /// # Errors
     /// If another node has it or it can't be written.
     pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
-        let explain = |source: io::Error| explain(path, source);
+        let explain = |cause: io::Error| explain(path, cause);
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -74,7 +74,7 @@ impl Folder {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(FolderError::InUse(path.to_owned())),
-            Err(TryLockError::Error(source)) => return Err(explain(source)),
+            Err(TryLockError::Error(cause)) => return Err(explain(cause)),
         }
         Ok(Self {
             path: path.to_owned(),
@@ -98,7 +98,7 @@ impl Folder {
     /// If it can't be written.
     pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<(), FolderError> {
         self.try_write(name, content)
-            .map_err(|source| explain(&self.path, source))
+            .map_err(|cause| explain(&self.path, cause))
     }
 
     fn try_write(&self, name: &str, content: &[u8]) -> io::Result<()> {
@@ -123,9 +123,9 @@ impl Folder {
     }
 }
 
-fn explain(path: &Path, source: io::Error) -> FolderError {
+fn explain(path: &Path, cause: io::Error) -> FolderError {
     let path = path.to_owned();
-    let kind = source.kind();
+    let kind = cause.kind();
     if matches!(
         kind,
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
@@ -137,7 +137,7 @@ fn explain(path: &Path, source: io::Error) -> FolderError {
     ) {
         FolderError::Full(path)
     } else {
-        FolderError::Other { path, source }
+        FolderError::Other { path, cause }
     }
 }
 

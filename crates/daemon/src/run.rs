@@ -223,7 +223,7 @@ async fn bind_api(wanted: Option<SocketAddr>) -> Result<(TcpListener, SocketAddr
         Err(_) if wanted.is_none() => TcpListener::bind((address.ip(), 0)).await,
         result => result,
     };
-    let explain = |source| RunError::Api { address, source };
+    let explain = |cause| RunError::Api { address, cause };
     let listener = listener.map_err(explain)?;
     let bound = listener.local_addr().map_err(explain)?;
     Ok((listener, bound))

@@ -80,13 +80,13 @@ pub enum RunError {
     Tunnel(#[from] TunnelError),
     /// The API's port.
     #[error(
-        "can't serve the API on {address}: {source}; another program uses the port, choose another with --api"
+        "can't serve the API on {address}: {cause}; another program uses the port, choose another with --api"
     )]
     Api {
         /// The wanted address.
         address: SocketAddr,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The API must stay on this machine.
     #[error(

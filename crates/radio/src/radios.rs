@@ -40,29 +40,29 @@ pub struct RadioSettings {
 pub enum OpenRadiosError {
     /// The port for configured peers is not free.
     #[error(
-        "can't listen on {address}: {source}; another program uses it, choose another with --listen"
+        "can't listen on {address}: {cause}; another program uses it, choose another with --listen"
     )]
     Listen {
         /// The wanted address.
         address: String,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The local socket can't be made.
-    #[error("can't make the socket {path}: {source}")]
+    #[error("can't make the socket {path}: {cause}")]
     Socket {
         /// The wanted path.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The trace file can't be written.
-    #[error("can't write the trace {path}: {source}")]
+    #[error("can't write the trace {path}: {cause}")]
     Trace {
         /// The wanted path.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -169,9 +169,9 @@ impl Radios {
                 wrappers,
             }),
             LinkSpec::Socket(path) => {
-                let listener = listen(&path).map_err(|source| OpenRadiosError::Socket {
+                let listener = listen(&path).map_err(|cause| OpenRadiosError::Socket {
                     path: path.clone(),
-                    source,
+                    cause,
                 })?;
                 self.sockets.push(SocketSource {
                     path,
@@ -181,9 +181,9 @@ impl Radios {
             }
             LinkSpec::Peers => {
                 let (listen, peers) = (self.settings.listen, self.settings.peers.clone());
-                let radio = InternetRadio::open(listen, peers).map_err(|source| {
+                let radio = InternetRadio::open(listen, peers).map_err(|cause| {
                     let address = listen.map_or_else(|| "any port".to_owned(), |at| at.to_string());
-                    OpenRadiosError::Listen { address, source }
+                    OpenRadiosError::Listen { address, cause }
                 })?;
                 self.add("peers".to_owned(), Box::new(radio), &wrappers)?;
             }
@@ -216,7 +216,7 @@ impl Radios {
                     let path = trace_path(path, id);
                     Box::new(
                         Trace::new(radio, &path, self.settings.clock)
-                            .map_err(|source| OpenRadiosError::Trace { path, source })?,
+                            .map_err(|cause| OpenRadiosError::Trace { path, cause })?,
                     )
                 }
             };
@@ -289,9 +289,9 @@ impl Radios {
     fn open_interface(&mut self, interface: Interface, wrappers: &[Wrapper]) {
         let name = format!("udp:{}", interface.name);
         let opened = InterfaceRadio::open(&interface)
-            .map_err(|source| OpenRadiosError::Socket {
+            .map_err(|cause| OpenRadiosError::Socket {
                 path: name.clone().into(),
-                source,
+                cause,
             })
             .and_then(|radio| self.add(name, Box::new(radio), wrappers));
         match opened {

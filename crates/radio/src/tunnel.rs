@@ -28,12 +28,12 @@ pub enum TunnelError {
         name: String,
     },
     /// Something else.
-    #[error("can't make the network interface {name}: {source}")]
+    #[error("can't make the network interface {name}: {cause}")]
     Other {
         /// The interface's name.
         name: String,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -57,13 +57,13 @@ impl Tunnel {
     /// If the system refuses, mostly for lack of permission.
     pub fn open(name: &str, address: Address) -> Result<Self, TunnelError> {
         let wanted = name.to_owned();
-        let device = Self::build(name, address).map_err(|source| {
-            if source.kind() == io::ErrorKind::PermissionDenied {
+        let device = Self::build(name, address).map_err(|cause| {
+            if cause.kind() == io::ErrorKind::PermissionDenied {
                 TunnelError::Permission { name: wanted }
             } else {
                 TunnelError::Other {
                     name: wanted,
-                    source,
+                    cause,
                 }
             }
         })?;
