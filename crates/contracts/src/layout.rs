@@ -181,7 +181,7 @@ impl ClosingRecord {
             agent_high,
         ] = words;
         let flags = field(head, 0, 8);
-        if flags > 7 || (head >> 176usize) != U256::ZERO {
+        if flags > 7 || head.wrapping_shr(176) != U256::ZERO {
             return None;
         }
         let side = |words: U256, state: U256, agent: U256, ticks_at: usize| {
@@ -308,16 +308,16 @@ fn parents(level: &[B256]) -> Vec<B256> {
 }
 
 fn mask(width: usize) -> U256 {
-    U256::MAX >> 256_usize.saturating_sub(width)
+    U256::MAX.wrapping_shr(256_usize.saturating_sub(width))
 }
 
 /// The `width` <= 128 bits of `word` from bit `at`.
 fn field(word: U256, at: usize, width: usize) -> u128 {
-    ((word >> at) & mask(width)).saturating_to()
+    (word.wrapping_shr(at) & mask(width)).saturating_to()
 }
 
 fn place(value: u128, at: usize, width: usize) -> U256 {
-    (U256::from(value) & mask(width)) << at
+    (U256::from(value) & mask(width)).wrapping_shl(at)
 }
 
 /// Reads 96 bits as two's complement.

@@ -4,15 +4,17 @@
 //! one history against both shows where one of them is wrong. It checks no signature: a caller says who signed exactly the content
 //! at hand, or that nobody did. A refused call changes nothing.
 
+mod channel;
 mod channels;
 mod chequebook;
 mod closing;
 mod condition;
 mod ledger;
 
-pub use channels::{Channel, Channels, DepositOrder, Funding, Payouts, Terms, Withdrawal};
+pub use channel::{Channel, Deposit, DepositOrder, Funding, Payouts, Posted, Terms, Withdrawal};
+pub use channels::Channels;
 pub use chequebook::{
-    Account, Book, BookPhase, BookTerms, CashOrder, Cheque, Chequebook, SignedCheque,
+    Account, Book, BookPhase, BookTerms, CashOrder, Cheque, Chequebook, LockOrder, SignedCheque,
 };
 pub use closing::{Claim, Close, Closing, Direction, Mandate, Message, Phase, SignedMessage};
 pub use condition::{Condition, Lock, Registry, Witness};

@@ -7,10 +7,11 @@ use alloy_primitives::{Address, B256};
 use super::closing::{Agent, named};
 use super::condition::sha256;
 use super::{
-    Bank, Claim, Close, Closing, Env, Mandate, Message, Pair, Phase, Refusal, Registry, Side,
-    SignedMessage, Signer, difference, require, sum,
+    Bank, Channel, Claim, Close, Closing, Deposit, DepositOrder, Env, Funding, Mandate, Pair,
+    Payouts, Phase, Posted, Refusal, Registry, Side, SignedMessage, Signer, Terms, Withdrawal,
+    difference, require, sum,
 };
-use crate::layout::{Word, WordPhase, channel_id, hold_seconds, unknown_factor, void_key};
+use crate::layout::{hold_seconds, unknown_factor, void_key};
 
 /// Limit of each deposit and of their sum, base units.
 const DEPOSIT_LIMIT: i128 = 1 << 95;
@@ -22,148 +23,6 @@ const TIME_MAX: u64 = (1 << 36) - 1;
 const FINE_DIVISOR: u128 = 10;
 /// Places in a tree.
 const LEAVES_MAX: u8 = 64;
-
-/// What names a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Terms {
-    /// ERC-20 token.
-    pub token: Address,
-    /// Lower key.
-    pub low: Address,
-    /// Higher key.
-    pub high: Address,
-    /// Hold index + 256 x factor of an unknown close.
-    pub terms: u16,
-}
-
-impl Terms {
-    /// The channel's id.
-    #[must_use]
-    pub fn id(&self) -> B256 {
-        channel_id(self.token, self.low, self.high, self.terms)
-    }
-
-    /// Both keys.
-    #[must_use]
-    pub fn parties(&self) -> Pair<Address> {
-        Pair {
-            low: self.low,
-            high: self.high,
-        }
-    }
-}
-
-/// A channel as it stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Channel {
-    /// Deposits, base units; one may be negative, their sum never.
-    pub deposits: Pair<i128>,
-    /// Rises with each settlement.
-    pub epoch: u32,
-    /// Expiry of the last withdrawal executed in this epoch, seconds.
-    pub withdrawn_until: u64,
-    /// Phase.
-    pub phase: Phase,
-}
-
-impl Channel {
-    /// Both deposits.
-    ///
-    /// # Errors
-    /// [`Refusal::BadAmount`] if the sum is negative, which no call brings about.
-    pub fn total(&self) -> Result<u128, Refusal> {
-        let total = self
-            .deposits
-            .low
-            .checked_add(self.deposits.high)
-            .ok_or(Refusal::BadAmount)?;
-        u128::try_from(total).map_err(|_| Refusal::BadAmount)
-    }
-
-    /// Word 0 as the contract stores it.
-    #[must_use]
-    pub fn word(&self) -> Word {
-        let (phase, time) = match &self.phase {
-            Phase::None => (WordPhase::None, 0),
-            Phase::Open => (WordPhase::Open, self.withdrawn_until),
-            Phase::Closing(closing) => (WordPhase::Closing, closing.end),
-        };
-        Word {
-            low: self.deposits.low,
-            high: self.deposits.high,
-            epoch: self.epoch,
-            time,
-            phase,
-        }
-    }
-}
-
-/// How a deposit reaches the contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Funding {
-    /// The caller let the contract take it.
-    Allowance,
-    /// The token called, and lets the contract take it from its owner in this call.
-    Callback {
-        /// Whose tokens they are.
-        owner: Address,
-    },
-}
-
-/// An owner's signed order to deposit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DepositOrder {
-    /// Whose tokens.
-    pub owner: Address,
-    /// Base units, with the fee.
-    pub amount: u128,
-    /// Who may submit; zero: anybody.
-    pub agent: Address,
-    /// Base units.
-    pub fee: u128,
-    /// Unordered; works once.
-    pub nonce: u64,
-    /// Seconds.
-    pub deadline: u64,
-    /// Who signed.
-    pub signer: Signer,
-}
-
-/// A withdrawal while open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Withdrawal {
-    /// Whose deposit falls.
-    pub party: Address,
-    /// Base units, with the fee.
-    pub amount: u128,
-    /// Who gets it.
-    pub to: Address,
-    /// Who may submit; zero: anybody.
-    pub agent: Address,
-    /// Base units.
-    pub fee: u128,
-    /// Seconds.
-    pub expiry: u64,
-    /// Who signed for low, for high.
-    pub signers: Pair<Signer>,
-}
-
-/// Payouts of a cooperative close.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Payouts {
-    /// Base units.
-    pub amounts: Pair<u128>,
-    /// Receivers.
-    pub to: Pair<Address>,
-    /// Who may submit; zero: anybody.
-    pub agent: Address,
-    /// Base units.
-    pub fee: u128,
-    /// Seconds.
-    pub deadline: u64,
-    /// Who signed for low, for high.
-    pub signers: Pair<Signer>,
-}
 
 /// All channels of one contract.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -225,19 +84,16 @@ impl Channels {
         &mut self,
         bank: &mut Bank,
         terms: &Terms,
-        epoch: u32,
-        side: Side,
-        amount: u128,
-        funding: Funding,
+        deposit: &Deposit,
         env: Env,
     ) -> Result<(), Refusal> {
         let mut after = bank.clone();
-        let (owner, allowed) = match funding {
+        let (owner, allowed) = match deposit.funding {
             Funding::Allowance => (env.caller, false),
             Funding::Callback { owner } => (owner, true),
         };
-        let got = after.pull(terms.token, owner, self.address, amount, allowed)?;
-        let channel = self.credited(terms, epoch, side, got)?;
+        let got = after.pull(terms.token, owner, self.address, deposit.amount, allowed)?;
+        let channel = self.credited(terms, deposit.epoch, deposit.side, got)?;
         *bank = after;
         self.channels.insert(terms.id(), channel);
         Ok(())
@@ -494,10 +350,7 @@ impl Channels {
     fn unlocking(
         &self,
         terms: &Terms,
-        record: B256,
-        payer: Side,
-        message: &Message,
-        mandate: Option<&Mandate>,
+        posted: &Posted<'_>,
         env: Env,
     ) -> Result<(Channel, Closing), Refusal> {
         let channel = self.channel(terms.id());
@@ -509,15 +362,15 @@ impl Channels {
         require(unlockable, Refusal::WrongPhase)?;
         let mut closing = (**closing).clone();
         require(
-            record == record_hash(terms, &channel, &closing),
+            posted.record == record_hash(terms, &channel, &closing),
             Refusal::WrongClosing,
         )?;
         require(
-            closing.sides.of(payer).message == *message,
+            closing.sides.of(posted.payer).message == *posted.message,
             Refusal::WrongState,
         )?;
-        let payee = payer.other();
-        let agent = closing.agent(payee, mandate, *terms.parties().of(payee), env)?;
+        let payee = posted.payer.other();
+        let agent = closing.agent(payee, posted.mandate, *terms.parties().of(payee), env)?;
         closing.sides.of_mut(payee).agent = agent;
         Ok((channel, closing))
     }
@@ -530,15 +383,12 @@ impl Channels {
         &mut self,
         registry: &Registry,
         terms: &Terms,
-        record: B256,
-        payer: Side,
-        message: &Message,
+        posted: &Posted<'_>,
         claims: &[Claim],
-        mandate: Option<&Mandate>,
         env: Env,
     ) -> Result<(), Refusal> {
-        let (channel, mut closing) = self.unlocking(terms, record, payer, message, mandate, env)?;
-        let payer_key = *terms.parties().of(payer);
+        let (channel, mut closing) = self.unlocking(terms, posted, env)?;
+        let payer_key = *terms.parties().of(posted.payer);
         for claim in claims {
             let key = void_key(
                 terms.id(),
@@ -554,11 +404,11 @@ impl Channels {
         }
         let rising = claims.is_sorted_by(|a, b| a.index < b.index);
         require(rising && !claims.is_empty(), Refusal::BadLeaf)?;
-        let side = closing.sides.of_mut(payer);
+        let side = closing.sides.of_mut(posted.payer);
         for claim in claims {
             require(claim.index < LEAVES_MAX, Refusal::BadLeaf)?;
             require(
-                message.locks.get(usize::from(claim.index)) == Some(&claim.lock),
+                posted.message.locks.get(usize::from(claim.index)) == Some(&claim.lock),
                 Refusal::BadLeaf,
             )?;
             let bit = 1_u64
@@ -568,7 +418,7 @@ impl Channels {
             side.done |= bit;
             side.unlocked = sum(side.unlocked, claim.lock.amount)?;
         }
-        require(side.unlocked <= message.locked, Refusal::BadLeaf)?;
+        require(side.unlocked <= posted.message.locked, Refusal::BadLeaf)?;
         self.store(terms, channel, closing);
         Ok(())
     }
@@ -580,19 +430,16 @@ impl Channels {
     pub fn redeem(
         &mut self,
         terms: &Terms,
-        record: B256,
-        payer: Side,
-        message: &Message,
+        posted: &Posted<'_>,
         preimage: B256,
         n: u32,
-        mandate: Option<&Mandate>,
         env: Env,
     ) -> Result<(), Refusal> {
-        let (channel, mut closing) = self.unlocking(terms, record, payer, message, mandate, env)?;
-        let side = closing.sides.of_mut(payer);
-        require(n <= message.max && n > side.ticks, Refusal::BadTicks)?;
+        let (channel, mut closing) = self.unlocking(terms, posted, env)?;
+        let side = closing.sides.of_mut(posted.payer);
+        require(n <= posted.message.max && n > side.ticks, Refusal::BadTicks)?;
         let tip = (0..n).fold(preimage, |value, _| sha256(value));
-        require(tip == message.tip, Refusal::BadTicks)?;
+        require(tip == posted.message.tip, Refusal::BadTicks)?;
         side.ticks = n;
         self.store(terms, channel, closing);
         Ok(())

@@ -101,6 +101,21 @@ pub struct CashOrder {
     pub signer: Signer,
 }
 
+/// An order to set an amount aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockOrder {
+    /// For whom.
+    pub beneficiary: Address,
+    /// All that is set aside then, base units.
+    pub amount: u128,
+    /// Until when, seconds; later than before.
+    pub until: u64,
+    /// Seconds; valid iff now < deadline. Counts only if neither owner nor issuer calls, like the signature.
+    pub deadline: u64,
+    /// Who signed.
+    pub signer: Signer,
+}
+
 /// Phase of a book.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BookPhase {
@@ -311,36 +326,35 @@ impl Chequebook {
         Ok(())
     }
 
-    /// Sets `amount` aside for one beneficiary. `signer` matters only if neither owner nor issuer calls.
+    /// Sets an amount aside for one beneficiary.
     ///
     /// # Errors
     /// `WrongPhase`, `Expired`, `BadSignature`, `BadAmount`.
     pub fn lock_for(
         &mut self,
         terms: &BookTerms,
-        beneficiary: Address,
-        amount: u128,
-        until: u64,
-        deadline: u64,
-        signer: Signer,
+        order: &LockOrder,
         env: Env,
     ) -> Result<(), Refusal> {
         let mut book = self.book(terms.id());
         require(book.phase == BookPhase::Open, Refusal::WrongPhase)?;
         if env.caller != terms.owner && env.caller != terms.issuer {
-            require(env.now < deadline, Refusal::Expired)?;
+            require(env.now < order.deadline, Refusal::Expired)?;
             require(
-                signer == Some(terms.owner) || signer == Some(terms.issuer),
+                order.signer == Some(terms.owner) || order.signer == Some(terms.issuer),
                 Refusal::BadSignature,
             )?;
         }
-        let mut account = book.account(beneficiary);
-        require(until > account.until && until > env.now, Refusal::Expired)?;
-        let more = difference(amount, account.locked)?;
+        let mut account = book.account(order.beneficiary);
+        require(
+            order.until > account.until && order.until > env.now,
+            Refusal::Expired,
+        )?;
+        let more = difference(order.amount, account.locked)?;
         book.funds = difference(book.funds, more)?;
-        account.locked = amount;
-        account.until = until;
-        book.accounts.insert(beneficiary, account);
+        account.locked = order.amount;
+        account.until = order.until;
+        book.accounts.insert(order.beneficiary, account);
         self.books.insert(terms.id(), book);
         Ok(())
     }

@@ -7,7 +7,7 @@ use alloy_sol_types::{Eip712Domain, SolStruct};
 use smartmesh_contracts::chequebook::{Chequebook as Abi, IChequebook};
 use smartmesh_contracts::model::{
     Account as Held, Bank, BookPhase, BookTerms, CashOrder, Cheque, Chequebook, Env, Ledger,
-    Refusal, SignedCheque,
+    LockOrder, Refusal, SignedCheque,
 };
 use smartmesh_contracts::token::SMT as Token;
 use smartmesh_contracts::typed::{Verifier, chequebook as typed};
@@ -377,15 +377,14 @@ impl Play {
             deadline: u40(deadline),
         };
         let (signer, signature) = self.signed_by(right, &typed);
-        let model = self.model.lock_for(
-            &terms,
+        let order = LockOrder {
             beneficiary,
             amount,
             until,
             deadline,
             signer,
-            self.env(caller),
-        );
+        };
+        let model = self.model.lock_for(&terms, &order, self.env(caller));
         let call = Abi::lockForCall {
             b: abi_book(&terms),
             beneficiary,

@@ -6,9 +6,9 @@ use sha2::{Digest, Sha256};
 use smartmesh_contracts::channels::{Channels as Abi, IChannels};
 use smartmesh_contracts::conditions::Conditions as RegistryAbi;
 use smartmesh_contracts::model::{
-    Bank, Channels, Claim, Close, Condition, DepositOrder, Env, Funding, Ledger, Lock, Mandate,
-    Message, Pair, Payouts, Phase, Refusal, Registry, Side, SignedMessage, Terms, Withdrawal,
-    Witness,
+    Bank, Channels, Claim, Close, Condition, Deposit, DepositOrder, Env, Funding, Ledger, Lock,
+    Mandate, Message, Pair, Payouts, Phase, Posted, Refusal, Registry, Side, SignedMessage, Terms,
+    Withdrawal, Witness,
 };
 use smartmesh_contracts::token::SMT as Token;
 use smartmesh_contracts::typed::{Verifier, channels as typed};
@@ -593,9 +593,17 @@ impl Play {
         let high = side == Side::High;
         if self.dice.once_in(3) && self.tokens.contains(&terms.token) {
             let funding = Funding::Callback { owner: caller };
-            let model =
-                self.model
-                    .deposit(&mut self.bank, &terms, epoch, side, amount, funding, env);
+            let model = self.model.deposit(
+                &mut self.bank,
+                &terms,
+                &Deposit {
+                    epoch,
+                    side,
+                    amount,
+                    funding,
+                },
+                env,
+            );
             let mut data = [
                 terms.low.as_slice(),
                 terms.high.as_slice(),
@@ -619,10 +627,12 @@ impl Play {
         let model = self.model.deposit(
             &mut self.bank,
             &terms,
-            epoch,
-            side,
-            amount,
-            Funding::Allowance,
+            &Deposit {
+                epoch,
+                side,
+                amount,
+                funding: Funding::Allowance,
+            },
             env,
         );
         let call = Abi::depositCall {
@@ -1023,18 +1033,15 @@ impl Play {
         let mandate = self.mandate(i, *terms.parties().of(payer.other()), B256::ZERO, caller);
         let record = self.record(i);
         let env = self.env(caller);
-        let mandate_model = mandate.0.as_ref();
-        let hash = record.hash();
-        let model = self.model.unlock(
-            &self.registry,
-            &terms,
-            hash,
+        let posted = Posted {
+            record: record.hash(),
             payer,
-            &message,
-            &claims,
-            mandate_model,
-            env,
-        );
+            message: &message,
+            mandate: mandate.0.as_ref(),
+        };
+        let model = self
+            .model
+            .unlock(&self.registry, &terms, &posted, &claims, env);
         let call = Abi::unlockCall {
             c: abi_terms(&terms),
             k: record.pack(),
@@ -1063,16 +1070,13 @@ impl Play {
         let mandate = self.mandate(i, *terms.parties().of(payer.other()), B256::ZERO, caller);
         let record = self.record(i);
         let env = self.env(caller);
-        let model = self.model.redeem(
-            &terms,
-            record.hash(),
+        let posted = Posted {
+            record: record.hash(),
             payer,
-            &message,
-            preimage,
-            n,
-            mandate.0.as_ref(),
-            env,
-        );
+            message: &message,
+            mandate: mandate.0.as_ref(),
+        };
+        let model = self.model.redeem(&terms, &posted, preimage, n, env);
         let call = Abi::redeemCall {
             c: abi_terms(&terms),
             k: record.pack(),
