@@ -176,7 +176,7 @@ function forge(dir, contracts) {
       join(here, 'node_modules/@foundry-rs', bin, 'bin/forge'),
       args,
       { cwd: here, env: { ...process.env, CONTRACTS_DIR: dir, FOUNDRY_FUZZ_RUNS: '24', FOUNDRY_INVARIANT_RUNS: '4' }, timeout: 120_000 },
-      (error, stdout) => done({ passed: error === null, by: /\[FAIL[^\]]*\] (\w+)/.exec(stdout)?.[1] ?? 'setUp' }),
+      (error, stdout) => done({ passed: error === null, by: /\[FAIL.*\] ((?:test|invariant|setUp)\w*)/.exec(stdout)?.[1] ?? 'no answer' }),
     );
   });
 }
@@ -257,7 +257,7 @@ function killedBefore() {
   if (!text.includes(sourceHash())) return new Map();
   const rows = text.slice(text.indexOf('## All')).split('\n').filter((l) => l.startsWith('| '));
   const cells = rows.map((l) => l.replaceAll('\\|', '\u0000').split('|').map((c) => c.trim().replaceAll('\u0000', '|')));
-  return new Map(cells.filter((c) => c[4] !== 'survived').map((c) => [`${c[2]} ${c[3]}`, c[4]]));
+  return new Map(cells.filter((c) => /^(test|invariant)/.test(c[4])).map((c) => [`${c[2]} ${c[3]}`, c[4]]));
 }
 
 if (isMainThread) {
