@@ -1,8 +1,7 @@
 //! Carried mail: sealed bundles that people take along until they meet the reader.
 //!
-//! A bundle starts with eight copies. Who holds more than one gives half to each new carrier it meets (binary spray and
-//! wait, Spyropoulos et al. 2005, section 4); who holds one keeps it for the reader. The reader pulls from anybody and no copy
-//! is spent on it. Nodes that meet compare fingerprints, then lists of short ids, then headers; payloads move last, in
+//! A bundle starts with eight copies. They go to neighbours who meet more people than the holder, and are not spent on those
+//! who stay (spray and focus, Spyropoulos et al. 2007). The reader pulls from anybody and no copy is spent on it. Nodes that meet compare fingerprints, then lists of short ids, then headers; payloads move last, in
 //! pieces, and go on where they stopped. What the reader's upper layer finds inside, the receipt, makes a vaccine: everybody
 //! can check it against the bundle's id, and who gets it drops the copy. `docs/bundle.md` has the whole story.
 //!
@@ -11,8 +10,8 @@
 //! | offered | a neighbour told its header | coming in; or left (no room, not for us, ended) |
 //! | coming in | its payload is pulled | ready; or waiting for another holder |
 //! | ready | the payload is whole and its hash right | held after a grant; delivered, if it is for the local reader |
-//! | held | deposited, or copies granted | fewer copies after each grant; cleared by its vaccine, its end or for a more urgent one |
-//! | seen | evicted or delivered | forgotten at its end |
+//! | held | deposited, or copies granted | fewer copies after each grant, gone with the last; cleared by its vaccine, its end or for a more urgent one |
+//! | seen | evicted, delivered or handed over | forgotten at its end |
 //!
 //! Copies are never made: the giver strikes them on disk before the grant leaves, and who takes them has them on disk before it
 //! says so. A grant lost on the way is copies lost. Mail for the local reader is delivered once; after a restart it is
@@ -33,6 +32,7 @@ pub use interface::{
     CustodyConfig, CustodyCounters, CustodyError, CustodyInput, CustodyOutput, PeerRef, Record,
     RestoreError,
 };
+use spread::Company;
 use store::{Held, Kept, Lifetime, Origin, Seen, Store};
 
 mod allowance;
@@ -40,6 +40,7 @@ mod announce;
 mod contact;
 mod interface;
 mod records;
+mod spread;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -47,8 +48,6 @@ mod transfer;
 
 /// Vaccines waiting for gossip; beyond, the oldest is dropped, for contacts spread it too.
 const ACKS_WAITING_MAX: usize = 256;
-/// Meetings remembered for the utility.
-const MEETINGS_MAX: usize = 256;
 
 /// Carried mail of one node.
 #[derive(Debug)]
@@ -67,7 +66,7 @@ pub struct Custody {
     wanted: BTreeMap<ShortId, Instant>,
     /// When each carrier was last asked for, by tag.
     wishes: BTreeMap<Vec<u8>, Instant>,
-    meetings: VecDeque<Instant>,
+    company: Company,
     /// To be told to neighbours at the end of this input, except to who said so.
     fresh_held: Vec<(BundleId, Option<PeerRef>)>,
     fresh_vaccines: Vec<(Vaccine, Option<PeerRef>)>,
@@ -99,7 +98,7 @@ impl Custody {
             foreign: BTreeSet::new(),
             wanted: BTreeMap::new(),
             wishes: BTreeMap::new(),
-            meetings: VecDeque::new(),
+            company: Company::default(),
             fresh_held: Vec::new(),
             fresh_vaccines: Vec::new(),
             heard: Allowance::new(now.instant),
@@ -147,12 +146,11 @@ impl Custody {
             }
             CustodyInput::Reveal { receipt } => return self.handle_reveal(receipt),
             CustodyInput::NeighbourUp { neighbour } => self.handle_up(neighbour),
-            CustodyInput::NeighbourDown { neighbour } => {
-                self.forget_peer(PeerRef::Neighbour(neighbour))
-            }
+            CustodyInput::NeighbourDown { neighbour } => self.handle_down(neighbour),
             CustodyInput::Identified { neighbour, key } => {
                 if let Some(peer) = self.peers.get_mut(&PeerRef::Neighbour(neighbour)) {
                     peer.key = Some(key);
+                    self.company.came(neighbour, Some(key), false);
                 }
             }
             CustodyInput::FlowUp { flow } => return self.handle_flow_up(flow),
@@ -196,7 +194,7 @@ impl Custody {
             .values()
             .filter(|peer| !peer.asked.is_empty())
             .map(|peer| peer.ask_deadline);
-        let own = [self.acks_at, self.offer_at, self.sweep_at];
+        let own = [self.acks_at, self.offer_at, self.sweep_at, self.greet_at()];
         transfers
             .chain(asks)
             .chain(own)
@@ -289,6 +287,8 @@ impl Custody {
             origin: Origin::Own,
             lifetime,
             carriers: 0,
+            stay: self.company.stay(),
+            source: None,
         };
         self.counters.deposited = self.counters.deposited.saturating_add(1);
         self.hold(store::id_of(&header), held, None);
@@ -456,8 +456,8 @@ impl Custody {
         let now = self.now.instant;
         if now >= self.sweep_at {
             self.sweep();
-            self.greet();
         }
+        self.greet();
         self.check_deadlines();
         self.pump_peers();
         self.tell_fresh();
@@ -467,11 +467,7 @@ impl Custody {
         if now >= self.acks_at {
             self.publish_acks();
         }
-        let idle = self.store.held.is_empty()
-            && self.store.seen.is_empty()
-            && self.store.vaccines.is_empty()
-            && self.incoming.is_empty();
-        if idle {
+        if self.is_idle() {
             self.sweep_at = Instant::NEVER;
             self.offer_at = Instant::NEVER;
         } else {
@@ -518,9 +514,18 @@ impl Custody {
         }
         self.incoming
             .retain(|_, incoming| !incoming.lifetime.is_over(now));
+        self.release();
         if self.store.held.is_empty() {
             self.offer_at = Instant::NEVER;
         }
+    }
+
+    /// Whether nothing is kept or on its way.
+    fn is_idle(&self) -> bool {
+        self.store.held.is_empty()
+            && self.store.seen.is_empty()
+            && self.store.vaccines.is_empty()
+            && self.incoming.is_empty()
     }
 
     fn persist(&mut self, record: Record) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use smartmesh_crypto::sha256;
-use smartmesh_types::{Duration, FlowId, Instant, NeighbourId, NodeKey};
+use smartmesh_types::{FlowId, Instant, NeighbourId, NodeKey};
 use smartmesh_wire::bundle::{
     BundleHeader, BundleId, BundleMessage, Offered, Priority, VACCINE_BUCKETS, VACCINE_BYTES,
     Vaccine,
@@ -12,7 +12,7 @@ use smartmesh_wire::ids::{ShortId, ShortIds};
 
 use super::allowance::Allowance;
 use super::store::{Lifetime, find, id_of};
-use super::{Custody, CustodyError, Learnt, MEETINGS_MAX, PeerRef};
+use super::{Custody, CustodyError, Learnt, PeerRef};
 
 /// Ids in one list: two lists fit one message.
 const LIST_MAX: usize = 900;
@@ -35,8 +35,11 @@ const FOREIGN_MAX: usize = 16_384;
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) key: Option<NodeKey>,
+    /// How often it meets somebody new, as it told.
+    pub(super) utility: u32,
     /// When to compare sets anew.
     hello_at: Instant,
+    greeted: bool,
     /// Ids it has and this node lacks, in the order in which it told them: most urgent first.
     todo: VecDeque<ShortId>,
     /// Ids it was asked the headers of.
@@ -46,6 +49,8 @@ pub(super) struct Peer {
     pub(super) offers: BTreeMap<(Priority, BundleId), (BundleHeader, Lifetime)>,
     /// Copies it was granted and has not confirmed; struck already.
     pub(super) granted: BTreeMap<BundleId, u8>,
+    /// Bundles held here that it was asked for more copies of, once in a contact.
+    pub(super) asked_more: BTreeMap<BundleId, bool>,
     /// Vaccines for bundles never seen here that it may still bring.
     pub(super) vaccines: Allowance,
 }
@@ -54,12 +59,15 @@ impl Peer {
     fn new(now: Instant) -> Self {
         Self {
             key: None,
+            utility: 0,
             hello_at: now,
+            greeted: false,
             todo: VecDeque::new(),
             asked: BTreeSet::new(),
             ask_deadline: Instant::NEVER,
             offers: BTreeMap::new(),
             granted: BTreeMap::new(),
+            asked_more: BTreeMap::new(),
             vaccines: Allowance::new(now),
         }
     }
@@ -101,32 +109,53 @@ impl Custody {
     pub(super) fn handle_up(&mut self, neighbour: NeighbourId) {
         let to = PeerRef::Neighbour(neighbour);
         self.forget_peer(to);
-        let now = self.now.instant;
-        self.peers.insert(to, Peer::new(now));
-        if self.meetings.len() >= MEETINGS_MAX {
-            self.meetings.pop_front();
+        let is_neighbour = |peer: &PeerRef| matches!(peer, PeerRef::Neighbour(_));
+        let was_alone = !self.peers.keys().any(is_neighbour);
+        self.peers.insert(to, Peer::new(self.now.instant));
+        self.company.came(neighbour, None, was_alone);
+        self.greet_all();
+    }
+
+    /// When sets are compared anew; never while there is nothing to compare.
+    pub(super) fn greet_at(&self) -> Instant {
+        let neighbours = self
+            .peers
+            .iter()
+            .filter(|(to, _)| !self.is_idle() && matches!(to, PeerRef::Neighbour(_)));
+        let next = neighbours.map(|(_, peer)| peer.hello_at).min();
+        next.unwrap_or(Instant::NEVER)
+    }
+
+    pub(super) fn greet(&mut self) {
+        if self.greet_at() <= self.now.instant {
+            self.greet_all();
         }
-        self.meetings.push_back(now);
-        self.greet();
     }
 
     /// Compares sets with each neighbour whose turn it is. It is done again from time to time, for a message may be lost in a
     /// full queue, and what there was no room for may have found some.
-    pub(super) fn greet(&mut self) {
+    fn greet_all(&mut self) {
         let now = self.now.instant;
-        let next = now + self.config.hello_interval;
         let mut due = Vec::new();
         for (to, peer) in &mut self.peers {
             if matches!(to, PeerRef::Neighbour(_)) && peer.hello_at <= now {
-                peer.hello_at = next;
+                // The second time soon: contacts are short, and the first one may have come before the other end was ready.
+                peer.hello_at = now
+                    + match peer.greeted {
+                        true => self.config.hello_interval,
+                        false => self.config.answer_timeout,
+                    };
+                peer.greeted = true;
                 due.push(*to);
             }
         }
         if due.is_empty() {
             return;
         }
+        let utility = self.utility();
+        self.note_told(utility);
         let hello = BundleMessage::Hello {
-            utility: self.utility(),
+            utility,
             held: self.held_fingerprint(),
             vaccines: self.vaccine_fingerprints().concat(),
         };
@@ -170,15 +199,6 @@ impl Custody {
         {
             one.peer = None;
         }
-    }
-
-    /// Meetings within the last hour, in hundredths.
-    fn utility(&self) -> u32 {
-        let hour_ago = self.now.instant - Duration::from_secs(3_600);
-        let recent = self.meetings.iter().filter(|at| **at >= hour_ago).count();
-        u32::try_from(recent)
-            .unwrap_or(u32::MAX)
-            .saturating_mul(100)
     }
 
     fn held_fingerprint(&self) -> [u8; 8] {
@@ -236,7 +256,18 @@ impl Custody {
             }
         }
         match message {
-            BundleMessage::Hello { held, vaccines, .. } => self.handle_hello(from, held, &vaccines),
+            BundleMessage::Hello {
+                utility,
+                held,
+                vaccines,
+            } => {
+                let news = self.note_utility(from, utility);
+                let differs = self.handle_hello(from, held, &vaccines);
+                // It asks for the lists if they differ.
+                if news && !differs {
+                    self.tell_gifts(from);
+                }
+            }
             BundleMessage::Need { held, buckets } => self.handle_need(from, held, &buckets),
             BundleMessage::Have { spray, wait } => self.handle_have(from, &spray.0, &wait.0),
             BundleMessage::VaccineIds { ids } => self.handle_vaccine_ids(from, &ids.0),
@@ -262,13 +293,17 @@ impl Custody {
                 age_secs,
             } => self.handle_grant(from, BundleId(id), copies, age_secs),
             BundleMessage::Taken { id } => self.handle_taken(from, BundleId(id)),
-            // Told for later versions; copies are halved whoever asks.
-            BundleMessage::Utility { .. } => {}
+            BundleMessage::Utility { utility } => {
+                if self.note_utility(from, utility) {
+                    self.tell_gifts(from);
+                }
+            }
         }
         Ok(())
     }
 
-    fn handle_hello(&mut self, from: PeerRef, held: [u8; 8], vaccines: &[u8]) {
+    /// True if the bundles held are not the same.
+    fn handle_hello(&mut self, from: PeerRef, held: [u8; 8], vaccines: &[u8]) -> bool {
         let ours = self.vaccine_fingerprints();
         let (theirs, _) = vaccines.as_chunks::<8>();
         let differs = |(index, theirs): (usize, &[u8; 8])| {
@@ -293,6 +328,7 @@ impl Custody {
                 },
             );
         }
+        differs
     }
 
     fn handle_need(&mut self, from: PeerRef, held: u8, buckets: &[u8]) {
@@ -319,14 +355,15 @@ impl Custody {
     }
 
     /// Tells a neighbour of bundles held, SOS first.
-    fn tell_have(&mut self, to: PeerRef, ids: &[BundleId]) {
+    pub(super) fn tell_have(&mut self, to: PeerRef, ids: &[BundleId]) {
+        let ours = self.utility();
         let mut lists: Vec<_> = ids
             .iter()
             .filter_map(|id| {
                 self.store
                     .held
                     .get(id)
-                    .map(|held| (held.header.priority, held.copies, *id))
+                    .map(|held| (held.header.priority, self.share(held, to, ours), *id))
             })
             .collect();
         lists.sort_unstable();
@@ -334,7 +371,7 @@ impl Custody {
             let of_kind = |spray: bool| {
                 let ids = some
                     .iter()
-                    .filter(move |(_, copies, _)| (*copies > 1) == spray);
+                    .filter(move |(_, share, _)| (*share > 0) == spray);
                 ShortIds(ids.map(|(.., id)| id.short()).collect())
             };
             self.send(
@@ -348,6 +385,7 @@ impl Custody {
     }
 
     fn handle_have(&mut self, from: PeerRef, spray: &[ShortId], wait: &[ShortId]) {
+        self.ask_more(from, spray);
         let wait = wait.iter().filter(|id| !self.foreign.contains(id));
         let lacking: Vec<_> = spray
             .iter()
@@ -407,7 +445,7 @@ impl Custody {
 
     /// One offer for each question, also an empty one: it ends the waiting.
     fn handle_ask(&mut self, from: PeerRef, ids: &[ShortId]) {
-        let now = self.now;
+        let (now, ours) = (self.now, self.utility());
         let asked: BTreeSet<_> = ids.iter().take(self.ask_most(from)).collect();
         let found = asked.iter().filter_map(|id| find(&self.store.held, **id));
         let bundles = found
@@ -415,10 +453,7 @@ impl Custody {
             .map(|(_, held)| Offered {
                 header: held.header.encode().to_vec(),
                 age_secs: held.lifetime.age(now),
-                copies: match from {
-                    PeerRef::Neighbour(_) => held.copies / 2,
-                    PeerRef::Flow(_) => 0,
-                },
+                copies: self.share(held, from, ours),
             })
             .collect();
         self.send(from, &BundleMessage::Offer { bundles });

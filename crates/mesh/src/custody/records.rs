@@ -300,6 +300,8 @@ impl Custody {
                     origin,
                     lifetime,
                     carriers,
+                    stay: self.company.stay(),
+                    source: None,
                 },
             );
         }

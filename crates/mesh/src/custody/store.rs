@@ -7,7 +7,7 @@ use smartmesh_types::{Address, Duration, Instant, NodeKey, Now, UnixTime};
 use smartmesh_wire::bundle::{BundleHeader, BundleId, Priority, Vaccine};
 use smartmesh_wire::ids::ShortId;
 
-use super::CustodyConfig;
+use super::{CustodyConfig, PeerRef};
 
 /// How far wall clocks may be wrong before valid mail is lost.
 pub(super) const CLOCK_MARGIN: Duration = Duration::from_secs(25 * 3_600);
@@ -54,6 +54,10 @@ pub(super) struct Held {
     pub(super) lifetime: Lifetime,
     /// Carriers that have confirmed copies.
     pub(super) carriers: u32,
+    /// Among which people it was taken, or copies last given.
+    pub(super) stay: u64,
+    /// Who brought it, in this run of the program.
+    pub(super) source: Option<PeerRef>,
 }
 
 /// A bundle that is not to be taken again.

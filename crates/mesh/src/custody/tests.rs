@@ -13,6 +13,7 @@ use super::*;
 
 mod contacts;
 mod hostile;
+mod islands;
 mod mobility;
 mod schedules;
 

@@ -211,9 +211,11 @@ impl Custody {
         }
     }
 
-    /// Gives half of the copies, struck from our own on disk first.
+    /// Gives copies, struck from our own on disk first; what is handed over entirely stays until the taker has it on disk.
     pub(super) fn handle_ready(&mut self, from: PeerRef, id: BundleId) {
-        let now = self.now;
+        let (now, ours) = (self.now, self.utility());
+        let held = self.store.held.get(&id);
+        let share = held.map_or(0, |held| self.share(held, from, ours));
         let Some(peer) = self.peers.get_mut(&from) else {
             return;
         };
@@ -229,7 +231,7 @@ impl Custody {
         let age_secs = held.lifetime.age(now);
         // Asked again within one contact: the grant was lost or is under way, the same copies go again.
         let again = peer.granted.get(&id).copied();
-        let copies = again.unwrap_or(held.copies / 2);
+        let copies = again.unwrap_or(share);
         if copies == 0 {
             self.send(from, &BundleMessage::Gone { id: id.0 });
             return;
@@ -237,6 +239,7 @@ impl Custody {
         if again.is_none() {
             peer.granted.insert(id, copies);
             held.copies = held.copies.saturating_sub(copies);
+            held.stay = self.company.stay();
             self.counters.granted = self.counters.granted.saturating_add(u64::from(copies));
             let record = records::state(id, held, now);
             self.persist(record);
@@ -255,7 +258,10 @@ impl Custody {
         let origin = self.origin_of(from);
         let most = self.config.copies / 2;
         let whole = |one: &Incoming| one.peer == Some(from) && one.received() == one.header.size;
-        if copies == 0 || copies > most || !self.incoming.get(&id).is_some_and(whole) {
+        if copies == 0 || copies > most {
+            return;
+        }
+        if self.top_up(from, id, copies) || !self.incoming.get(&id).is_some_and(whole) {
             return;
         }
         let Some(one) = self.incoming.remove(&id) else {
@@ -290,6 +296,8 @@ impl Custody {
                         origin,
                         lifetime,
                         carriers: 0,
+                        stay: self.company.stay(),
+                        source: Some(from),
                     },
                     Some(from),
                 );
@@ -319,6 +327,8 @@ impl Custody {
             self.persist(record);
             self.outputs
                 .push_back(CustodyOutput::Carried { commitment, copies });
+        } else if held.copies == 0 {
+            self.release();
         }
     }
 
