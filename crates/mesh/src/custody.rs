@@ -11,7 +11,7 @@
 //! | coming in | its payload is pulled | ready; or waiting for another holder |
 //! | ready | the payload is whole and its hash right | held after a grant; delivered, if it is for the local reader |
 //! | held | deposited, or copies granted | fewer copies after each grant, gone with the last; cleared by its vaccine, its end or for a more urgent one |
-//! | seen | evicted, delivered or handed over | forgotten at its end |
+//! | seen | evicted or delivered | forgotten at its end |
 //!
 //! Copies are never made: the giver strikes them on disk before the grant leaves, and who takes them has them on disk before it
 //! says so. A grant lost on the way is copies lost. Mail for the local reader is delivered once; after a restart it is
@@ -288,6 +288,7 @@ impl Custody {
             lifetime,
             carriers: 0,
             stay: self.company.stay(),
+            gave: None,
             source: None,
         };
         self.counters.deposited = self.counters.deposited.saturating_add(1);

@@ -38,6 +38,7 @@ pub(super) struct Peer {
     /// How often it meets somebody new, as it told.
     pub(super) utility: u32,
     /// When to compare sets anew.
+    pub(super) since: Instant,
     hello_at: Instant,
     greeted: bool,
     /// Ids it has and this node lacks, in the order in which it told them: most urgent first.
@@ -60,6 +61,7 @@ impl Peer {
         Self {
             key: None,
             utility: 0,
+            since: now,
             hello_at: now,
             greeted: false,
             todo: VecDeque::new(),

@@ -301,6 +301,7 @@ impl Custody {
                     lifetime,
                     carriers,
                     stay: self.company.stay(),
+                    gave: None,
                     source: None,
                 },
             );

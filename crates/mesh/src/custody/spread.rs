@@ -12,11 +12,13 @@ use smartmesh_types::{Duration, Instant, NeighbourId, NodeKey};
 use smartmesh_wire::bundle::{BundleId, BundleMessage};
 use smartmesh_wire::ids::ShortId;
 
-use super::store::{Held, Origin, Seen, find};
+use super::store::{Held, Origin, find};
 use super::{Custody, PeerRef, records};
 
 /// How long somebody who left counts: longer than a walk to the next village.
 const MET_FOR: Duration = Duration::from_secs(3_600);
+/// Who has been here longer goes the same way.
+const NEW_FOR: Duration = Duration::from_secs(60);
 /// Most of them remembered; the one that left first is forgotten.
 const MET_MAX: usize = 256;
 /// One node met, in what the wire tells.
@@ -79,6 +81,11 @@ impl Company {
     }
 }
 
+/// Whether the one gets about, and more than twice as much as the other.
+fn clearly_more(one: u32, other: u32) -> bool {
+    one >= ROAMS && one > other.saturating_mul(2)
+}
+
 impl Custody {
     pub(super) fn utility(&self) -> u32 {
         self.company.utility(self.now.instant)
@@ -138,14 +145,17 @@ impl Custody {
         };
         let half = held.copies / 2;
         let (we_roam, it_roams) = (ours >= ROAMS, peer.utility >= ROAMS);
-        if it_roams && peer.utility > ours.saturating_mul(2) {
+        if clearly_more(peer.utility, ours) {
             // The sender keeps one, to hear that its mail was read.
             return match held.origin {
                 Origin::Own => half,
                 Origin::Key(_) | Origin::Strangers => held.copies,
             };
         }
-        if (we_roam && it_roams) || held.stay != self.company.stay() {
+        let equal = we_roam && it_roams && peer.utility.saturating_mul(2) >= ours;
+        let new = self.now.instant < peer.since + NEW_FOR;
+        let stay = self.company.stay();
+        if (equal && new) || (held.stay != stay && held.gave != Some(stay)) {
             return half;
         }
         // Nobody knows yet who gets about: a few copies leave, the rest waits for somebody who does.
@@ -159,12 +169,13 @@ impl Custody {
     /// first one sent again.
     pub(super) fn ask_more(&mut self, from: PeerRef, spray: &[ShortId]) {
         let theirs = self.peers.get(&from).map_or(0, |peer| peer.utility);
-        if self.utility() < ROAMS || theirs >= ROAMS {
+        if !clearly_more(self.utility(), theirs) {
             return;
         }
+        let stay = self.company.stay();
         let held = spray.iter().filter_map(|id| find(&self.store.held, *id));
         let held: Vec<_> = held
-            .filter(|(_, held)| held.copies < self.config.copies)
+            .filter(|(_, held)| held.copies < self.config.copies && held.gave != Some(stay))
             .map(|(id, _)| id)
             .collect();
         for id in held {
@@ -214,16 +225,7 @@ impl Custody {
             .map(|(id, _)| *id)
             .collect();
         for id in empty {
-            if let Some(held) = self.let_go(id) {
-                let lifetime = held.lifetime;
-                self.note_seen(
-                    id,
-                    Seen {
-                        lifetime,
-                        read: None,
-                    },
-                );
-            }
+            self.let_go(id);
         }
     }
 }

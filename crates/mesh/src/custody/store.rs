@@ -54,8 +54,10 @@ pub(super) struct Held {
     pub(super) lifetime: Lifetime,
     /// Carriers that have confirmed copies.
     pub(super) carriers: u32,
-    /// Among which people it was taken, or copies last given.
+    /// Among which people it was taken.
     pub(super) stay: u64,
+    /// Among which people copies were last given.
+    pub(super) gave: Option<u64>,
     /// Who brought it, in this run of the program.
     pub(super) source: Option<PeerRef>,
 }

@@ -239,7 +239,7 @@ impl Custody {
         if again.is_none() {
             peer.granted.insert(id, copies);
             held.copies = held.copies.saturating_sub(copies);
-            held.stay = self.company.stay();
+            held.gave = Some(self.company.stay());
             self.counters.granted = self.counters.granted.saturating_add(u64::from(copies));
             let record = records::state(id, held, now);
             self.persist(record);
@@ -297,6 +297,7 @@ impl Custody {
                         lifetime,
                         carriers: 0,
                         stay: self.company.stay(),
+                        gave: None,
                         source: Some(from),
                     },
                     Some(from),
