@@ -1,14 +1,19 @@
 //! A part of the phones with its own event queue; shards run side by side within one hop's delay.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use smartmesh_crypto::Rng;
-use smartmesh_node::{Event, Input, Node, Output, PersistId};
-use smartmesh_types::{Destination, Duration, Instant, LinkAddr, Now, RadioId, Train, UnixTime};
+use smartmesh_node::{Command, Event, Input, Node, Output, PersistId};
+use smartmesh_types::{
+    Destination, Duration, Instant, LinkAddr, MessageId, Now, RadioId, RequestId, Train, UnixTime,
+};
 
 use crate::medium::index;
 use crate::{Disk, Medium};
+
+/// Names what the simulated shell asks for by itself.
+const SHELL: RequestId = RequestId(u64::MAX);
 
 /// The only radio of a simulated phone.
 pub(crate) const RADIO: RadioId = RadioId(1);
@@ -44,6 +49,8 @@ pub(crate) struct Phone {
     pub(crate) traffic: Traffic,
     /// What the phone's wall clock shows at virtual time zero, in seconds.
     pub(crate) wall_start: u64,
+    /// Messages that the shell has stored, as the daemon's database would.
+    pub(crate) inbox: BTreeSet<MessageId>,
     /// What has happened here, as one number; equal for equal runs.
     pub(crate) trace: u64,
     wake_at: Instant,
@@ -59,6 +66,7 @@ impl Phone {
             rng,
             traffic: Traffic::default(),
             wall_start,
+            inbox: BTreeSet::new(),
             trace: 0,
             wake_at: Instant::NEVER,
             sequence: 0,
@@ -262,6 +270,16 @@ impl Shard {
             Output::Tunnel(_) => {}
             Output::Event(event) => {
                 phone.note(at, 3);
+                if let Event::TextReceived(text) = &event {
+                    let (message, now) = (text.message, phone.now(at));
+                    if let Some(running) = phone.node.as_mut() {
+                        running.handle(Input::Command(SHELL, Command::Stored { message }), now);
+                    }
+                    // Stored by its id: what comes again after a restart is shown once.
+                    if !phone.inbox.insert(message) {
+                        return;
+                    }
+                }
                 self.log.push(Logged { at, node, event });
             }
         }

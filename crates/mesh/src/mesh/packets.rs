@@ -68,8 +68,15 @@ impl Mesh {
                 Forward::Deliver { path } => {
                     let Some(packet) = bytes.get_mut(start..end) else { return };
                     // What does not open has been counted.
-                    if let Ok(Opened::Payload { flow, kind, payload }) = self.flows.open_payload(path, packet, now) {
-                        let payload = payload.to_vec();
+                    let opened = match self.flows.open_payload(path, packet, now) {
+                        Ok(Opened::Payload { flow, kind, payload }) => Some((flow, kind, payload.to_vec())),
+                        Ok(Opened::Consumed) | Err(_) => None,
+                    };
+                    // The first packet brings its flow up: the layers above must hear of that before they get it.
+                    while let Some(output) = self.flows.poll_output() {
+                        self.handle_flow(output, now);
+                    }
+                    if let Some((flow, kind, payload)) = opened {
                         let event = FlowEvent::Received { flow, kind, payload };
                         self.outputs.push_back(MeshOutput::Flow(event));
                     }

@@ -7,7 +7,7 @@ use smartmesh_node::{Command, Event, Input};
 use smartmesh_types::{Duration, Instant, RequestId};
 
 use super::{Report, Settings, percent, start_all, world_at};
-use crate::{Epidemic, Logged, Medium, Point, RadioModel, World};
+use crate::{Epidemic, Logged, Point, RadioModel, World};
 
 /// Phones of one island.
 const ISLAND: u32 = 8;
@@ -132,6 +132,7 @@ fn walk(walker: u32, second: i64) -> Point {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Medium;
 
     #[test]
     fn islands_do_not_hear_each_other_without_walkers() {
