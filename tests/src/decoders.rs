@@ -21,15 +21,42 @@ pub struct Target {
 
 /// All of them.
 pub const TARGETS: [Target; 9] = [
-    Target { name: "link", body: link },
-    Target { name: "route", body: route },
-    Target { name: "flow", body: flow },
-    Target { name: "gossip", body: gossip },
-    Target { name: "bundle", body: bundle },
-    Target { name: "chunk", body: chunk },
-    Target { name: "message", body: message },
-    Target { name: "invite", body: invite },
-    Target { name: "family", body: family },
+    Target {
+        name: "link",
+        body: link,
+    },
+    Target {
+        name: "route",
+        body: route,
+    },
+    Target {
+        name: "flow",
+        body: flow,
+    },
+    Target {
+        name: "gossip",
+        body: gossip,
+    },
+    Target {
+        name: "bundle",
+        body: bundle,
+    },
+    Target {
+        name: "chunk",
+        body: chunk,
+    },
+    Target {
+        name: "message",
+        body: message,
+    },
+    Target {
+        name: "invite",
+        body: invite,
+    },
+    Target {
+        name: "family",
+        body: family,
+    },
 ];
 
 /// Frames between neighbours.
@@ -47,7 +74,8 @@ pub fn link(bytes: &[u8]) {
 /// Routes and searches.
 pub fn route(bytes: &[u8]) {
     if let Ok(body) = decode_route_body(bytes) {
-        let again = decode_route_body(&encode_route_body(&body.sections)).expect("what was decoded can be encoded");
+        let again = decode_route_body(&encode_route_body(&body.sections))
+            .expect("what was decoded can be encoded");
         assert_eq!(again.sections, body.sections);
     }
 }

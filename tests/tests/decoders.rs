@@ -1,4 +1,11 @@
 //! Corpora replayed, and a mutation run with a fixed seed, over every decoder.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::arithmetic_side_effects,
+    reason = "tests may panic; their inputs are their own"
+)]
 
 use std::path::{Path, PathBuf};
 
@@ -6,18 +13,26 @@ use smartmesh_crypto::{Rng, Seed};
 use smartmesh_tests::decoders::{TARGETS, Target};
 
 fn corpus(target: &Target) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target.name);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fuzz/corpus")
+        .join(target.name);
     let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
         .map(|entry| entry.unwrap().path())
         .collect();
     files.sort();
     assert!(!files.is_empty(), "the corpus of {} is empty", target.name);
-    files.iter().map(|file| std::fs::read(file).unwrap()).collect()
+    files
+        .iter()
+        .map(|file| std::fs::read(file).unwrap())
+        .collect()
 }
 
 fn rounds() -> u64 {
-    std::env::var("SMARTMESH_FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20_000)
+    std::env::var("SMARTMESH_FUZZ_ROUNDS")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok())
+        .unwrap_or(20_000)
 }
 
 /// One of the classic mutations: flip, overwrite, cut, repeat, insert, splice.

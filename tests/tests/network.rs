@@ -1,6 +1,10 @@
 //! Real daemons in network namespaces: the stories of a village, with cables that are cut and batteries that die.
 //!
 //! Where namespaces cannot be made (no root), each test says so and counts as skipped, not as passed in silence.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "fills a file with any bytes"
+)]
 
 use std::io::Write;
 use std::net::UdpSocket;
@@ -13,7 +17,10 @@ use smartmesh_tests::wait;
 fn root(test: &str) -> bool {
     let able = can_make_namespaces();
     if !able {
-        let _ = writeln!(std::io::stderr(), "skipped {test}: network namespaces need root");
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped {test}: network namespaces need root"
+        );
     }
     able
 }
@@ -23,7 +30,9 @@ fn reach(lab: &Lab, from: usize, to: usize) -> Result<()> {
     let address = lab.address(to)?.to_owned();
     wait::until("a ping to get through", || {
         let output = lab.client(from, &["ping", &address]).ok()?.output().ok()?;
-        String::from_utf8_lossy(&output.stdout).contains("rtt_us").then_some(())
+        String::from_utf8_lossy(&output.stdout)
+            .contains("rtt_us")
+            .then_some(())
     });
     Ok(())
 }
@@ -31,15 +40,28 @@ fn reach(lab: &Lab, from: usize, to: usize) -> Result<()> {
 /// Texts in a host's inbox, in order.
 fn inbox(lab: &Lab, host: usize) -> Result<Vec<String>> {
     let messages = lab.ask(host, &["inbox"])?;
-    let list = messages.as_array().or_else(|| messages.get("messages")?.as_array()).context("no list of messages")?;
-    Ok(list.iter().filter_map(|message| message.get("text")?.as_str().map(str::to_owned)).collect())
+    let list = messages
+        .as_array()
+        .or_else(|| messages.get("messages")?.as_array())
+        .context("no list of messages")?;
+    Ok(list
+        .iter()
+        .filter_map(|message| message.get("text")?.as_str().map(str::to_owned))
+        .collect())
 }
 
 fn wait_for_text(lab: &Lab, host: usize, text: &str) -> Result<()> {
     wait::until(&format!("`{text}` on host {host}"), || {
-        inbox(lab, host).ok()?.iter().any(|received| received == text).then_some(())
+        inbox(lab, host)
+            .ok()?
+            .iter()
+            .any(|received| received == text)
+            .then_some(())
     });
-    let copies = inbox(lab, host)?.iter().filter(|received| *received == text).count();
+    let copies = inbox(lab, host)?
+        .iter()
+        .filter(|received| *received == text)
+        .count();
     assert_eq!(copies, 1, "`{text}` was shown {copies} times");
     Ok(())
 }
@@ -56,18 +78,29 @@ fn a_line_of_eight_talks_from_end_to_end_and_shares_a_file() -> Result<()> {
     lab.ask(0, &["send", "host7", "over seven hops", "--wait", "30"])?;
     wait_for_text(&lab, 7, "over seven hops")?;
     let file = lab.data(0).join("photo.bin");
-    let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let bytes: Vec<u8> = (0..300_000_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
     std::fs::write(&file, &bytes)?;
     lab.ask(0, &["share", &file.to_string_lossy(), "--to", "host7"])?;
     let target = lab.data(7).join("got.bin");
     wait::until("the file at the other end", || {
-        let output = lab.client(7, &["get", "photo.bin", "--out", &target.to_string_lossy()]).ok()?.output().ok()?;
+        let output = lab
+            .client(7, &["get", "photo.bin", "--out", &target.to_string_lossy()])
+            .ok()?
+            .output()
+            .ok()?;
         (output.status.success() && std::fs::read(&target).ok()? == bytes).then_some(())
     });
     // Any program: the kernel's own ping through the TUN interface.
     let address = lab.address(7)?.to_owned();
     wait::until("ping through the TUN interface", || {
-        let output = lab.command(0, "ping").ok()?.args(["-6", "-c", "3", "-i", "0.1", "-W", "2", &address]).output().ok()?;
+        let output = lab
+            .command(0, "ping")
+            .ok()?
+            .args(["-6", "-c", "3", "-i", "0.1", "-W", "2", &address])
+            .output()
+            .ok()?;
         output.status.success().then_some(())
     });
     Ok(())
@@ -131,7 +164,10 @@ fn mail_crosses_between_partitions_with_a_walker() -> Result<()> {
     lab.ask(0, &["send", "host2", "carried by hand"])?;
     wait::until("a carrier", || {
         let status = lab.ask(1, &["status"]).ok()?;
-        let held = status.pointer("/bundles/held").or_else(|| status.pointer("/mail/held"))?.as_u64()?;
+        let held = status
+            .pointer("/bundles/held")
+            .or_else(|| status.pointer("/mail/held"))?
+            .as_u64()?;
         (held > 0).then_some(())
     });
     lab.cut(0, 1, Cut::Visible)?;
@@ -168,6 +204,9 @@ fn a_second_node_on_the_same_folder_is_told_what_to_do() -> Result<()> {
     let output = lab.client(0, &["up"])?.output()?;
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(text.contains("smartmesh down") || text.contains("already"), "{text}");
+    assert!(
+        text.contains("smartmesh down") || text.contains("already"),
+        "{text}"
+    );
     Ok(())
 }

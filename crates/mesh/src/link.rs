@@ -18,10 +18,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use smartmesh_crypto::{KeyPair, Mac, Rng, Seed};
-use smartmesh_types::{Destination, Duration, Instant, Label, LinkAddr, NeighbourId, NodeKey, Now, RadioId, RadioInfo, Train};
+use smartmesh_types::{
+    Destination, Duration, Instant, Label, LinkAddr, NeighbourId, NodeKey, Now, RadioId, RadioInfo,
+    Train,
+};
 use smartmesh_wire::link::BeaconId;
 use thiserror::Error;
 
+mod agree;
 mod budget;
 mod control;
 mod flight;
@@ -36,7 +40,9 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-pub use smartmesh_wire::link::{LABELS_RESERVED, SESSION_OVERHEAD_BYTES, SESSION_PREFIX_BYTES as FRAME_HEADER_BYTES};
+pub use smartmesh_wire::link::{
+    LABELS_RESERVED, SESSION_OVERHEAD_BYTES, SESSION_PREFIX_BYTES as FRAME_HEADER_BYTES,
+};
 
 /// Bytes behind the payload of a session frame.
 pub const FRAME_TAG_BYTES: usize = smartmesh_crypto::TAG_BYTES;
@@ -347,7 +353,11 @@ impl Links {
             pending: BTreeMap::new(),
             halves: BTreeMap::new(),
             firsts: Bucket::new(meet::FIRSTS_PER_SECOND, meet::FIRSTS_BURST, now.instant),
-            work: Bucket::new(meet::HANDSHAKES_PER_SECOND, meet::HANDSHAKES_BURST, now.instant),
+            work: Bucket::new(
+                meet::HANDSHAKES_PER_SECOND,
+                meet::HANDSHAKES_BURST,
+                now.instant,
+            ),
             next_neighbour: 1,
             outputs: VecDeque::new(),
             counters: LinkCounters::default(),
@@ -406,7 +416,11 @@ impl Links {
 
     /// Queues a sealed train.
     pub fn transmit(&mut self, radio: RadioId, addr: LinkAddr, train: Train) {
-        self.outputs.push_back(LinkOutput::Transmit { radio, to: Destination::Peer(addr), train });
+        self.outputs.push_back(LinkOutput::Transmit {
+            radio,
+            to: Destination::Peer(addr),
+            train,
+        });
     }
 
     fn info(&self, peer: &Peer) -> NeighbourInfo {
@@ -426,7 +440,10 @@ impl Links {
     }
 
     fn handle_radio_up(&mut self, radio: RadioId, mut info: RadioInfo, now: Instant) {
-        info.frame_bytes = info.frame_bytes.clamp(smartmesh_types::FRAME_BYTES_MIN, smartmesh_types::FRAME_BYTES_MAX);
+        info.frame_bytes = info.frame_bytes.clamp(
+            smartmesh_types::FRAME_BYTES_MIN,
+            smartmesh_types::FRAME_BYTES_MAX,
+        );
         if let Some(known) = self.radios.get_mut(&radio) {
             known.info = info;
             known.restart_beacons(meet::BEACON_GAP_MIN, now);
@@ -447,18 +464,25 @@ impl Links {
     }
 
     fn drop_peers(&mut self, radio: RadioId, addr: Option<LinkAddr>, now: Instant) {
-        let gone = self.peers.values().filter(|peer| peer.radio == radio && addr.is_none_or(|addr| addr == peer.addr));
+        let gone = self
+            .peers
+            .values()
+            .filter(|peer| peer.radio == radio && addr.is_none_or(|addr| addr == peer.addr));
         let gone: Vec<NeighbourId> = gone.map(|peer| peer.id).collect();
         for neighbour in gone {
             self.drop_peer(neighbour, now);
         }
-        self.pending.retain(|_, pending| pending.radio != radio || addr.is_some_and(|addr| addr != pending.addr));
+        self.pending.retain(|_, pending| {
+            pending.radio != radio || addr.is_some_and(|addr| addr != pending.addr)
+        });
     }
 
     /// Forgets a neighbour and gives back what was on its way to it.
     fn drop_peer(&mut self, neighbour: NeighbourId, now: Instant) {
         self.give_back(neighbour);
-        let Some(peer) = self.peers.remove(&neighbour.0) else { return };
+        let Some(peer) = self.peers.remove(&neighbour.0) else {
+            return;
+        };
         for index in peer.sessions {
             self.sessions.remove(index);
         }
@@ -468,19 +492,31 @@ impl Links {
 
     /// The neighbourhood has changed: others should hear of us soon.
     fn hurry_beacons(&mut self, radio: RadioId, now: Instant) {
-        let gap = if self.peers.is_empty() { meet::BEACON_GAP_MIN } else { meet::BEACON_GAP_CALM };
+        let gap = if self.peers.is_empty() {
+            meet::BEACON_GAP_MIN
+        } else {
+            meet::BEACON_GAP_CALM
+        };
         if let Some(radio) = self.radios.get_mut(&radio) {
             radio.restart_beacons(gap, now);
         }
     }
 
     fn give_back(&mut self, neighbour: NeighbourId) {
-        let Some(peer) = self.peers.get_mut(&neighbour.0) else { return };
+        let Some(peer) = self.peers.get_mut(&neighbour.0) else {
+            return;
+        };
         for mut flown in peer.flight.take() {
             let session = self.sessions.find(flown.session);
-            if let Some(payload) = session.and_then(|session| session.unseal(flown.counter, &mut flown.bytes)) {
+            if let Some(payload) =
+                session.and_then(|session| session.unseal(flown.counter, &mut flown.bytes))
+            {
                 let label = Label(flown.label);
-                self.outputs.push_back(LinkOutput::Undelivered { neighbour, label, payload });
+                self.outputs.push_back(LinkOutput::Undelivered {
+                    neighbour,
+                    label,
+                    payload,
+                });
             }
         }
     }
@@ -496,6 +532,9 @@ impl Radio {
 
 impl std::fmt::Debug for Links {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Links").field("neighbours", &self.peers.len()).field("counters", &self.counters).finish_non_exhaustive()
+        f.debug_struct("Links")
+            .field("neighbours", &self.peers.len())
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
     }
 }

@@ -9,7 +9,10 @@
 use std::collections::VecDeque;
 
 use smartmesh_crypto::{Identity, Seed};
-use smartmesh_types::{Address, Destination, FlowId, Instant, LinkAddr, NeighbourId, Now, RadioId, RadioInfo, Tag, Train};
+use smartmesh_types::{
+    Address, Destination, FlowId, Instant, LinkAddr, NeighbourId, Now, RadioId, RadioInfo, Tag,
+    Train,
+};
 use smartmesh_wire::Family;
 
 use crate::custody::{Custody, CustodyInput, CustodyOutput, PeerRef};
@@ -137,7 +140,13 @@ pub struct Mesh {
 
 impl Mesh {
     /// A node without radios that remembers this mail.
-    pub fn new(config: MeshConfig, identity: &Identity, custody: Custody, seed: &Seed, now: Now) -> Self {
+    pub fn new(
+        config: MeshConfig,
+        identity: &Identity,
+        custody: Custody,
+        seed: &Seed,
+        now: Now,
+    ) -> Self {
         let seed = seed.split("mesh");
         Self {
             links: Links::new(config.link, &seed, now),
@@ -156,14 +165,23 @@ impl Mesh {
     /// Takes one input and lets the cores settle.
     pub fn handle(&mut self, input: MeshInput, now: Now) {
         match input {
-            MeshInput::RadioUp { radio, info } => self.links.handle(LinkInput::RadioUp { radio, info }, now),
-            MeshInput::RadioDown { radio } => self.links.handle(LinkInput::RadioDown { radio }, now),
-            MeshInput::CarrierLost { radio, peer } => self.links.handle(LinkInput::CarrierLost { radio, peer }, now),
+            MeshInput::RadioUp { radio, info } => {
+                self.links.handle(LinkInput::RadioUp { radio, info }, now)
+            }
+            MeshInput::RadioDown { radio } => {
+                self.links.handle(LinkInput::RadioDown { radio }, now)
+            }
+            MeshInput::CarrierLost { radio, peer } => self
+                .links
+                .handle(LinkInput::CarrierLost { radio, peer }, now),
             MeshInput::Train { radio, from, train } => self.handle_train(radio, from, train, now),
             // What gossip refuses it has counted.
             MeshInput::Gossip(input) => drop(self.gossip.handle(input, now)),
             MeshInput::Custody(input) => drop(self.custody.handle(input, now)),
-            MeshInput::CloseFlow { flow } => self.flows.handle(FlowInput::Close { flow }, &self.routes, now),
+            MeshInput::CloseFlow { flow } => {
+                self.flows
+                    .handle(FlowInput::Close { flow }, &self.routes, now)
+            }
             MeshInput::Tick => self.tick(now),
         }
         self.settle(now);
@@ -283,81 +301,154 @@ impl Mesh {
     fn handle_link(&mut self, output: LinkOutput, now: Now) {
         match output {
             LinkOutput::Transmit { radio, to, train } => {
-                self.outputs.push_back(MeshOutput::Transmit { radio, to, train });
+                self.outputs
+                    .push_back(MeshOutput::Transmit { radio, to, train });
             }
             LinkOutput::Up { neighbour, metric } => self.neighbour_up(neighbour, metric, now),
             LinkOutput::Down { neighbour } => {
-                self.routes.handle(RouteInput::NeighbourDown { neighbour }, now);
-                self.flows.handle(FlowInput::NeighbourDown { neighbour }, &self.routes, now);
-                let _ = self.gossip.handle(GossipInput::NeighbourDown { neighbour }, now);
-                let _ = self.custody.handle(CustodyInput::NeighbourDown { neighbour }, now);
+                self.routes
+                    .handle(RouteInput::NeighbourDown { neighbour }, now);
+                self.flows
+                    .handle(FlowInput::NeighbourDown { neighbour }, &self.routes, now);
+                let _ = self
+                    .gossip
+                    .handle(GossipInput::NeighbourDown { neighbour }, now);
+                let _ = self
+                    .custody
+                    .handle(CustodyInput::NeighbourDown { neighbour }, now);
             }
             LinkOutput::Suspect { neighbour } => {
                 self.routes.handle(RouteInput::Suspect { neighbour }, now);
-                self.flows.handle(FlowInput::Suspect { neighbour }, &self.routes, now);
+                self.flows
+                    .handle(FlowInput::Suspect { neighbour }, &self.routes, now);
             }
             LinkOutput::Recovered { neighbour } => {
                 self.routes.handle(RouteInput::Recovered { neighbour }, now);
-                self.flows.handle(FlowInput::Recovered { neighbour }, &self.routes, now);
+                self.flows
+                    .handle(FlowInput::Recovered { neighbour }, &self.routes, now);
             }
             LinkOutput::Metric { neighbour, metric } => {
-                self.routes.handle(RouteInput::Metric { neighbour, metric }, now);
+                self.routes
+                    .handle(RouteInput::Metric { neighbour, metric }, now);
             }
             LinkOutput::Control { from, message } => self.handle_control(from, &message, now),
-            LinkOutput::Data { from, label, payload } => {
-                self.flows.handle(FlowInput::Data { from, label, payload }, &self.routes, now);
+            LinkOutput::Data {
+                from,
+                label,
+                payload,
+            } => {
+                self.flows.handle(
+                    FlowInput::Data {
+                        from,
+                        label,
+                        payload,
+                    },
+                    &self.routes,
+                    now,
+                );
             }
-            LinkOutput::Undelivered { neighbour, label, payload } => {
-                self.flows.handle(FlowInput::Undelivered { neighbour, label, payload }, &self.routes, now);
+            LinkOutput::Undelivered {
+                neighbour,
+                label,
+                payload,
+            } => {
+                self.flows.handle(
+                    FlowInput::Undelivered {
+                        neighbour,
+                        label,
+                        payload,
+                    },
+                    &self.routes,
+                    now,
+                );
             }
             LinkOutput::Identified { neighbour, key } => {
-                let _ = self.custody.handle(CustodyInput::Identified { neighbour, key }, now);
-                self.outputs.push_back(MeshOutput::Identified { neighbour, key });
+                let _ = self
+                    .custody
+                    .handle(CustodyInput::Identified { neighbour, key }, now);
+                self.outputs
+                    .push_back(MeshOutput::Identified { neighbour, key });
             }
         }
     }
 
     fn neighbour_up(&mut self, neighbour: NeighbourId, metric: u32, now: Now) {
-        let Some(info) = self.links.neighbour(neighbour) else { return };
+        let Some(info) = self.links.neighbour(neighbour) else {
+            return;
+        };
         let (frame_bytes, bits_per_second) = (info.frame_bytes, info.bits_per_second);
-        self.routes.handle(RouteInput::NeighbourUp { neighbour, metric }, now);
-        let up = FlowInput::NeighbourUp { neighbour, frame_bytes, bits_per_second };
+        self.routes
+            .handle(RouteInput::NeighbourUp { neighbour, metric }, now);
+        let up = FlowInput::NeighbourUp {
+            neighbour,
+            frame_bytes,
+            bits_per_second,
+        };
         self.flows.handle(up, &self.routes, now);
-        let _ = self.gossip.handle(GossipInput::NeighbourUp { neighbour, bits_per_second }, now);
-        let _ = self.custody.handle(CustodyInput::NeighbourUp { neighbour }, now);
+        let _ = self.gossip.handle(
+            GossipInput::NeighbourUp {
+                neighbour,
+                bits_per_second,
+            },
+            now,
+        );
+        let _ = self
+            .custody
+            .handle(CustodyInput::NeighbourUp { neighbour }, now);
     }
 
     fn handle_control(&mut self, from: NeighbourId, message: &[u8], now: Now) {
         // A family of a later version is dropped: the link has counted the message already.
-        let Ok((family, body)) = Family::split(message) else { return };
+        let Ok((family, body)) = Family::split(message) else {
+            return;
+        };
         let body = body.to_vec();
         match family {
             Family::Route => self.routes.handle(RouteInput::Message { from, body }, now),
             Family::Flow => {
                 if !self.swallows_control(&body) {
-                    self.flows.handle(FlowInput::Control { from, body }, &self.routes, now);
+                    self.flows
+                        .handle(FlowInput::Control { from, body }, &self.routes, now);
                 }
             }
             Family::Gossip => drop(self.gossip.handle(GossipInput::Message { from, body }, now)),
             Family::Bundle => {
                 let from = PeerRef::Neighbour(from);
-                let _ = self.custody.handle(CustodyInput::Message { from, body }, now);
+                let _ = self
+                    .custody
+                    .handle(CustodyInput::Message { from, body }, now);
             }
         }
     }
 
-    fn send_control(&mut self, to: NeighbourId, family: Family, body: &[u8], class: ControlClass, now: Now) {
-        if self.links.send_control(to, family.frame(body), class, now).is_err() && family == Family::Route {
+    fn send_control(
+        &mut self,
+        to: NeighbourId,
+        family: Family,
+        body: &[u8],
+        class: ControlClass,
+        now: Now,
+    ) {
+        if self
+            .links
+            .send_control(to, family.frame(body), class, now)
+            .is_err()
+            && family == Family::Route
+        {
             // Routing repairs itself by sending everything again; the others repeat or do without.
-            self.routes.handle(RouteInput::Undelivered { neighbour: to }, now);
+            self.routes
+                .handle(RouteInput::Undelivered { neighbour: to }, now);
         }
     }
 
     fn handle_route(&mut self, output: RouteOutput, now: Now) {
         match output {
-            RouteOutput::Send { to, body } => self.send_control(to, Family::Route, &body, ControlClass::Urgent, now),
+            RouteOutput::Send { to, body } => {
+                self.send_control(to, Family::Route, &body, ControlClass::Urgent, now)
+            }
             RouteOutput::Changed { tag } => {
-                self.flows.handle(FlowInput::RouteChanged { tag }, &self.routes, now);
+                self.flows
+                    .handle(FlowInput::RouteChanged { tag }, &self.routes, now);
                 self.outputs.push_back(MeshOutput::RouteChanged { tag });
             }
             RouteOutput::Found { id, token, .. } => {
@@ -377,11 +468,17 @@ impl Mesh {
             FlowOutput::SendControl { to, body } => {
                 self.send_control(to, Family::Flow, &body, ControlClass::Urgent, now);
             }
-            FlowOutput::SendData { to, label, payload } => self.send_packet(to, label, &payload, now),
+            FlowOutput::SendData { to, label, payload } => {
+                self.send_packet(to, label, &payload, now)
+            }
             FlowOutput::Search { id, target } => {
                 let target = SearchTarget::Node(target);
-                let search =
-                    RouteInput::Search { id, target, avoid: Vec::new(), rings: SEARCH_RINGS };
+                let search = RouteInput::Search {
+                    id,
+                    target,
+                    avoid: Vec::new(),
+                    rings: SEARCH_RINGS,
+                };
                 self.routes.handle(search, now);
             }
             FlowOutput::Event(event) => self.outputs.push_back(MeshOutput::Flow(event)),
@@ -397,7 +494,9 @@ impl Mesh {
                 };
                 self.send_control(to, Family::Gossip, &body, class, now);
             }
-            deliver @ GossipOutput::Deliver { .. } => self.outputs.push_back(MeshOutput::Gossip(deliver)),
+            deliver @ GossipOutput::Deliver { .. } => {
+                self.outputs.push_back(MeshOutput::Gossip(deliver))
+            }
         }
     }
 
@@ -422,6 +521,9 @@ impl Mesh {
 
 impl std::fmt::Debug for Mesh {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Mesh").field("links", &self.links).field("flows", &self.flows).finish_non_exhaustive()
+        f.debug_struct("Mesh")
+            .field("links", &self.links)
+            .field("flows", &self.flows)
+            .finish_non_exhaustive()
     }
 }

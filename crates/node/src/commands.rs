@@ -18,10 +18,16 @@ impl Node {
             Command::RenameContact { address, name } => {
                 self.ask_messaging(request, messaging::Command::Rename { address, name }, now);
             }
-            Command::BlockContact { address, blocked: true } => {
+            Command::BlockContact {
+                address,
+                blocked: true,
+            } => {
                 self.ask_messaging(request, messaging::Command::Block { address }, now);
             }
-            Command::BlockContact { address, blocked: false } => {
+            Command::BlockContact {
+                address,
+                blocked: false,
+            } => {
                 self.ask_messaging(request, messaging::Command::Unblock { address }, now);
             }
             Command::ForgetContact { address } => {
@@ -33,11 +39,28 @@ impl Node {
             }
             Command::SendText { to, text } => {
                 let urgency = messaging::Urgency::Normal;
-                self.ask_messaging(request, messaging::Command::Send { to, text, lifetime: None, urgency }, now);
+                self.ask_messaging(
+                    request,
+                    messaging::Command::Send {
+                        to,
+                        text,
+                        lifetime: None,
+                        urgency,
+                    },
+                    now,
+                );
             }
             Command::OfferFile { to, offer } => {
                 let offer = wire_offer(offer);
-                self.ask_messaging(request, messaging::Command::SendFile { to, offer, lifetime: None }, now);
+                self.ask_messaging(
+                    request,
+                    messaging::Command::SendFile {
+                        to,
+                        offer,
+                        lifetime: None,
+                    },
+                    now,
+                );
             }
             Command::MarkRead { message } => {
                 self.ask_messaging(request, messaging::Command::MarkRead { message }, now);
@@ -57,13 +80,21 @@ impl Node {
                 let name = self.config.name.clone();
                 self.ask_messaging(request, messaging::Command::Show { name }, now);
             }
-            Command::SetVisible { visible: false } => self.ask_messaging(request, messaging::Command::Hide, now),
+            Command::SetVisible { visible: false } => {
+                self.ask_messaging(request, messaging::Command::Hide, now)
+            }
         }
     }
 
     fn ask_messaging(&mut self, request: RequestId, command: messaging::Command, now: Now) {
-        if let Err(error) = self.messaging.handle(messaging::Input::Command(request, command), now) {
-            self.tell(Event::Refused { request, reason: refusal(error) });
+        if let Err(error) = self
+            .messaging
+            .handle(messaging::Input::Command(request, command), now)
+        {
+            self.tell(Event::Refused {
+                request,
+                reason: refusal(error),
+            });
         }
     }
 
@@ -77,9 +108,13 @@ impl Node {
             }),
             messaging::Event::MessageReceived(message) => self.tell_message(message),
             messaging::Event::StateChanged { message, state } => {
-                self.tell(Event::MessageState { message, state: state_in_words(state) });
+                self.tell(Event::MessageState {
+                    message,
+                    state: state_in_words(state),
+                });
             }
-            messaging::Event::ContactAdded { address, .. } | messaging::Event::ContactChanged { address } => {
+            messaging::Event::ContactAdded { address, .. }
+            | messaging::Event::ContactChanged { address } => {
                 self.contacts_changed(now);
                 self.tell(Event::ContactChanged { address });
             }
@@ -92,13 +127,26 @@ impl Node {
     }
 
     fn tell_message(&mut self, received: messaging::Message) {
-        let messaging::Message { id: message, from, sent_at, via, content, .. } = received;
+        let messaging::Message {
+            id: message,
+            from,
+            sent_at,
+            via,
+            content,
+            ..
+        } = received;
         let path = match via {
             Via::Flow => PathKind::Live,
             Via::Bundle => PathKind::Carried,
         };
         match content {
-            Content::Text(text) => self.tell(Event::TextReceived(TextReceived { message, from, text, sent_at, path })),
+            Content::Text(text) => self.tell(Event::TextReceived(TextReceived {
+                message,
+                from,
+                text,
+                sent_at,
+                path,
+            })),
             Content::File(offer) => {
                 let offer = FileOffer {
                     reference: offer.reference,
@@ -106,11 +154,23 @@ impl Node {
                     name: offer.name,
                     media_type: offer.media_type,
                 };
-                self.tell(Event::FileReceived(FileReceived { message, from, offer, sent_at, path }));
+                self.tell(Event::FileReceived(FileReceived {
+                    message,
+                    from,
+                    offer,
+                    sent_at,
+                    path,
+                }));
             }
             Content::Unsupported { kind } => {
                 let text = format!("(a message of kind {kind}, which this version cannot show)");
-                self.tell(Event::TextReceived(TextReceived { message, from, text, sent_at, path }));
+                self.tell(Event::TextReceived(TextReceived {
+                    message,
+                    from,
+                    text,
+                    sent_at,
+                    path,
+                }));
             }
             Content::Receipt { .. } | Content::Renew => {}
         }
@@ -126,7 +186,12 @@ impl Node {
             tags.insert(routes.tag_of(address), address);
         }
         self.people.set_tags(tags);
-        let around: Vec<_> = self.mesh.routes().destinations().map(|destination| destination.tag).collect();
+        let around: Vec<_> = self
+            .mesh
+            .routes()
+            .destinations()
+            .map(|destination| destination.tag)
+            .collect();
         for tag in around {
             self.handle_route_changed(tag, now);
         }
@@ -134,11 +199,15 @@ impl Node {
 
     /// A way to somebody has changed: if it is a person we know, whoever waits for them tries at once.
     pub(crate) fn handle_route_changed(&mut self, tag: Tag, now: Now) {
-        let Some(address) = self.people.by_tag(tag) else { return };
+        let Some(address) = self.people.by_tag(tag) else {
+            return;
+        };
         if self.mesh.routes().next_hops(tag).is_empty() {
             return;
         }
-        let _ = self.messaging.handle(messaging::Input::Nearby { address }, now);
+        let _ = self
+            .messaging
+            .handle(messaging::Input::Nearby { address }, now);
     }
 }
 
@@ -153,7 +222,9 @@ fn wire_offer(offer: FileOffer) -> messaging::FileOffer {
 
 fn refusal(error: messaging::CommandError) -> RefusedReason {
     match error {
-        messaging::CommandError::NotAnInvite(reason) => RefusedReason::NotAnInvite(reason.to_string()),
+        messaging::CommandError::NotAnInvite(reason) => {
+            RefusedReason::NotAnInvite(reason.to_string())
+        }
         messaging::CommandError::UnknownContact(address) => RefusedReason::UnknownContact(address),
         messaging::CommandError::Full(what) => RefusedReason::Full(what),
         other @ (messaging::CommandError::BadSignature
@@ -171,6 +242,8 @@ fn state_in_words(state: messaging::MessageState) -> MessageState {
         messaging::MessageState::Sent => MessageState::Sent,
         messaging::MessageState::Arrived => MessageState::Arrived,
         messaging::MessageState::Read => MessageState::Read,
-        messaging::MessageState::Failed(reason) => MessageState::Failed { reason: reason.to_string() },
+        messaging::MessageState::Failed(reason) => MessageState::Failed {
+            reason: reason.to_string(),
+        },
     }
 }

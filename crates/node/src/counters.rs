@@ -21,7 +21,14 @@ impl Node {
 /// Counters are structs of numbers: their `Debug` form names each, also those that a later version adds.
 fn list(core: &str, counters: &impl Debug, all: &mut Vec<(String, u64)>) {
     let text = format!("{counters:?}");
-    let fields = text.split(['{', ',', '}']).filter_map(|field| field.split_once(": "));
-    let numbers = fields.filter_map(|(name, number)| Some((format!("{core}.{}", name.trim()), number.trim().parse().ok()?)));
+    let fields = text
+        .split(['{', ',', '}'])
+        .filter_map(|field| field.split_once(": "));
+    let numbers = fields.filter_map(|(name, number)| {
+        Some((
+            format!("{core}.{}", name.trim()),
+            number.trim().parse().ok()?,
+        ))
+    });
     all.extend(numbers);
 }

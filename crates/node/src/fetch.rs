@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use smartmesh_session::{Direction, Read, SessionEvent, SessionInput, StreamId};
 use smartmesh_storage::{
-    ChunkAddress, ChunkFrames, ChunkMessage, Held, Reference, Retrieval, RetrievalConfig, RetrievalEvent, RetrievalInput,
-    RetrievalOutput,
+    ChunkAddress, ChunkFrames, ChunkMessage, Held, Reference, Retrieval, RetrievalConfig,
+    RetrievalEvent, RetrievalInput, RetrievalOutput,
 };
 use smartmesh_types::{Address, FlowId, Instant, Now, RequestId};
 
@@ -58,28 +58,56 @@ impl Files {
 }
 
 impl Node {
-    pub(crate) fn fetch_file(&mut self, request: RequestId, from: Address, offer: FileOffer, now: Now) {
+    pub(crate) fn fetch_file(
+        &mut self,
+        request: RequestId,
+        from: Address,
+        offer: FileOffer,
+        now: Now,
+    ) {
         let Ok(reference) = Reference::from_bytes(&offer.reference) else {
             let reason = RefusedReason::Invalid("this is not the reference of a file".to_owned());
             return self.tell(Event::Refused { request, reason });
         };
-        let others: Vec<Address> = self.people.reachable().filter(|other| *other != from).take(OTHER_HOLDERS).collect();
+        let others: Vec<Address> = self
+            .people
+            .reachable()
+            .filter(|other| *other != from)
+            .take(OTHER_HOLDERS)
+            .collect();
         let holders: Vec<Address> = std::iter::once(from).chain(others).collect();
-        self.files.fetches.insert(request, (offer.reference, BTreeMap::new()));
-        let fetch = RetrievalInput::Fetch { id: request, reference, holders };
+        self.files
+            .fetches
+            .insert(request, (offer.reference, BTreeMap::new()));
+        let fetch = RetrievalInput::Fetch {
+            id: request,
+            reference,
+            holders,
+        };
         if let Err(error) = self.files.retrieval.handle(fetch, now) {
             self.files.fetches.remove(&request);
-            return self.tell(Event::Refused { request, reason: RefusedReason::Invalid(error.to_string()) });
+            return self.tell(Event::Refused {
+                request,
+                reason: RefusedReason::Invalid(error.to_string()),
+            });
         }
         self.tell(Event::Done(request));
     }
 
     pub(crate) fn cancel_fetch(&mut self, request: RequestId, reference: &[u8], now: Now) {
-        let ids: Vec<RequestId> =
-            self.files.fetches.iter().filter(|(_, (known, _))| known == reference).map(|(id, _)| *id).collect();
+        let ids: Vec<RequestId> = self
+            .files
+            .fetches
+            .iter()
+            .filter(|(_, (known, _))| known == reference)
+            .map(|(id, _)| *id)
+            .collect();
         for id in ids {
             self.files.fetches.remove(&id);
-            let _ = self.files.retrieval.handle(RetrievalInput::Cancel { id }, now);
+            let _ = self
+                .files
+                .retrieval
+                .handle(RetrievalInput::Cancel { id }, now);
         }
         self.tell(Event::Done(request));
     }
@@ -88,27 +116,50 @@ impl Node {
         let _ = self.files.retrieval.handle(RetrievalInput::Tick, now);
     }
 
-    pub(crate) fn handle_chunk_loaded(&mut self, address: [u8; 32], bytes: Option<Vec<u8>>, now: Now) {
+    pub(crate) fn handle_chunk_loaded(
+        &mut self,
+        address: [u8; 32],
+        bytes: Option<Vec<u8>>,
+        now: Now,
+    ) {
         let chunk = ChunkAddress(address);
         if self.files.finding.remove(&address) {
             let held = if bytes.is_some() { Held::Yes } else { Held::No };
-            let _ = self.files.retrieval.handle(RetrievalInput::ChunkFound { address: chunk, held }, now);
+            let _ = self.files.retrieval.handle(
+                RetrievalInput::ChunkFound {
+                    address: chunk,
+                    held,
+                },
+                now,
+            );
         }
-        let _ = self.files.retrieval.handle(RetrievalInput::ChunkLoaded { address: chunk, bytes }, now);
+        let _ = self.files.retrieval.handle(
+            RetrievalInput::ChunkLoaded {
+                address: chunk,
+                bytes,
+            },
+            now,
+        );
     }
 
     /// Carries out one output of retrieval; whether there was one.
     pub(crate) fn settle_files(&mut self, now: Now) -> bool {
-        let Some(output) = self.files.retrieval.poll_output() else { return false };
+        let Some(output) = self.files.retrieval.poll_output() else {
+            return false;
+        };
         match output {
             RetrievalOutput::StoreChunk(chunk) => {
                 let (address, bytes) = (chunk.address().0, chunk.bytes().to_vec());
-                self.outputs.push_back(Output::StoreChunk { address, bytes });
+                self.outputs
+                    .push_back(Output::StoreChunk { address, bytes });
             }
-            RetrievalOutput::LoadChunk { address } => self.outputs.push_back(Output::LoadChunk { address: address.0 }),
+            RetrievalOutput::LoadChunk { address } => self
+                .outputs
+                .push_back(Output::LoadChunk { address: address.0 }),
             RetrievalOutput::FindChunk { address } => {
                 self.files.finding.insert(address.0);
-                self.outputs.push_back(Output::LoadChunk { address: address.0 });
+                self.outputs
+                    .push_back(Output::LoadChunk { address: address.0 });
             }
             RetrievalOutput::Send { to, message } => self.send_chunk_message(to, &message, now),
             RetrievalOutput::Event(event) => self.tell_fetch(event),
@@ -121,17 +172,26 @@ impl Node {
             RetrievalEvent::Progress { id, bytes_done, .. } => {
                 if let Some((reference, _)) = self.files.fetches.get(&id) {
                     let reference = reference.clone();
-                    self.tell(Event::FetchProgress { reference, bytes: bytes_done });
+                    self.tell(Event::FetchProgress {
+                        reference,
+                        bytes: bytes_done,
+                    });
                 }
             }
             RetrievalEvent::Complete { id, .. } => {
                 if let Some((reference, holders)) = self.files.fetches.remove(&id) {
-                    self.tell(Event::FetchComplete { reference, holders: holders.into_iter().collect() });
+                    self.tell(Event::FetchComplete {
+                        reference,
+                        holders: holders.into_iter().collect(),
+                    });
                 }
             }
             RetrievalEvent::Failed { id, reason } => {
                 if let Some((reference, _)) = self.files.fetches.remove(&id) {
-                    self.tell(Event::FetchFailed { reference, reason: reason.to_string() });
+                    self.tell(Event::FetchFailed {
+                        reference,
+                        reason: reason.to_string(),
+                    });
                 }
             }
             RetrievalEvent::HolderDropped { .. } => {}
@@ -153,7 +213,10 @@ impl Node {
         };
         let lane = self.files.lanes.entry((flow, !answer)).or_default();
         if lane.waiting.len() >= WAITING_MAX {
-            let _ = self.files.retrieval.handle(RetrievalInput::PeerGone { peer: to }, now);
+            let _ = self
+                .files
+                .retrieval
+                .handle(RetrievalInput::PeerGone { peer: to }, now);
             return;
         }
         lane.waiting.push_back((message.encode(), answer));
@@ -165,17 +228,29 @@ impl Node {
 
     /// Wants a session on a flow with requests that wait, and a stream in it.
     fn chunks_connect(&mut self, flow: FlowId, now: Now) {
-        if !self.files.lanes.get(&(flow, true)).is_some_and(|lane| lane.stream.is_none()) {
+        if !self
+            .files
+            .lanes
+            .get(&(flow, true))
+            .is_some_and(|lane| lane.stream.is_none())
+        {
             return;
         }
         // Refused while the flow is not up: tried again when it is. On a path too thin for sessions nobody holds anything.
         let connected = self.sessions.handle(SessionInput::Connect { flow }, now);
-        if let (Err(smartmesh_session::ConnectError::PathTooThin { .. }), Some(peer)) = (connected, self.people.peer_of(flow)) {
+        if let (Err(smartmesh_session::ConnectError::PathTooThin { .. }), Some(peer)) =
+            (connected, self.people.peer_of(flow))
+        {
             self.files.lanes.remove(&(flow, true));
-            let _ = self.files.retrieval.handle(RetrievalInput::PeerGone { peer }, now);
+            let _ = self
+                .files
+                .retrieval
+                .handle(RetrievalInput::PeerGone { peer }, now);
             return;
         }
-        if let Ok(stream) = self.sessions.open_stream(flow, Direction::Both, PURPOSE_CHUNKS, now)
+        if let Ok(stream) = self
+            .sessions
+            .open_stream(flow, Direction::Both, PURPOSE_CHUNKS, now)
             && let Some(lane) = self.files.lanes.get_mut(&(flow, true))
         {
             lane.stream = Some(stream);
@@ -185,11 +260,15 @@ impl Node {
 
     fn write_lane(&mut self, flow: FlowId, opened_here: bool, now: Now) {
         let peer = self.people.peer_of(flow);
-        let Some(lane) = self.files.lanes.get_mut(&(flow, opened_here)) else { return };
+        let Some(lane) = self.files.lanes.get_mut(&(flow, opened_here)) else {
+            return;
+        };
         let Some(stream) = lane.stream else { return };
         while let Some((bytes, answer)) = lane.waiting.front() {
             let rest = bytes.get(lane.written..).unwrap_or_default();
-            let Ok(taken) = self.sessions.write(flow, stream, rest, now) else { return };
+            let Ok(taken) = self.sessions.write(flow, stream, rest, now) else {
+                return;
+            };
             lane.written = lane.written.saturating_add(taken);
             if lane.written < bytes.len() {
                 return;
@@ -198,23 +277,34 @@ impl Node {
             lane.waiting.pop_front();
             lane.written = 0;
             if let (true, Some(to)) = (answered, peer) {
-                let _ = self.files.retrieval.handle(RetrievalInput::Sent { to }, now);
+                let _ = self
+                    .files
+                    .retrieval
+                    .handle(RetrievalInput::Sent { to }, now);
             }
         }
     }
 
     fn read_lane(&mut self, flow: FlowId, opened_here: bool, now: Now) {
-        let Some(peer) = self.people.peer_of(flow) else { return };
+        let Some(peer) = self.people.peer_of(flow) else {
+            return;
+        };
         loop {
-            let Some(lane) = self.files.lanes.get_mut(&(flow, opened_here)) else { return };
+            let Some(lane) = self.files.lanes.get_mut(&(flow, opened_here)) else {
+                return;
+            };
             let Some(stream) = lane.stream else { return };
             match self.sessions.read(flow, stream, 65_536, now) {
                 Ok(Read::Data(bytes)) => lane.frames.push(&bytes),
                 Ok(Read::Blocked) => return,
-                Ok(Read::Finished | Read::Reset(_)) | Err(_) => return self.lane_gone(flow, opened_here, now),
+                Ok(Read::Finished | Read::Reset(_)) | Err(_) => {
+                    return self.lane_gone(flow, opened_here, now);
+                }
             }
             loop {
-                let Some(lane) = self.files.lanes.get_mut(&(flow, opened_here)) else { return };
+                let Some(lane) = self.files.lanes.get_mut(&(flow, opened_here)) else {
+                    return;
+                };
                 match lane.frames.next_message() {
                     Ok(Some(message)) => self.handle_chunk_message(peer, message, now),
                     Ok(None) => break,
@@ -231,14 +321,20 @@ impl Node {
                 *count = count.saturating_add(1);
             }
         }
-        let _ = self.files.retrieval.handle(RetrievalInput::Received { from, message }, now);
+        let _ = self
+            .files
+            .retrieval
+            .handle(RetrievalInput::Received { from, message }, now);
     }
 
     fn lane_gone(&mut self, flow: FlowId, opened_here: bool, now: Now) {
         if self.files.lanes.remove(&(flow, opened_here)).is_some()
             && let Some(peer) = self.people.peer_of(flow)
         {
-            let _ = self.files.retrieval.handle(RetrievalInput::PeerGone { peer }, now);
+            let _ = self
+                .files
+                .retrieval
+                .handle(RetrievalInput::PeerGone { peer }, now);
         }
     }
 
@@ -249,11 +345,19 @@ impl Node {
     /// A flow is gone for good, with its session.
     pub(crate) fn files_flow_down(&mut self, flow: FlowId, peer: Address, now: Now) {
         self.files.lanes.retain(|(lane, _), _| *lane != flow);
-        let _ = self.files.retrieval.handle(RetrievalInput::PeerGone { peer }, now);
+        let _ = self
+            .files
+            .retrieval
+            .handle(RetrievalInput::PeerGone { peer }, now);
     }
 
     fn lane_of(&self, flow: FlowId, stream: StreamId) -> Option<bool> {
-        [true, false].into_iter().find(|here| self.files.lanes.get(&(flow, *here)).is_some_and(|lane| lane.stream == Some(stream)))
+        [true, false].into_iter().find(|here| {
+            self.files
+                .lanes
+                .get(&(flow, *here))
+                .is_some_and(|lane| lane.stream == Some(stream))
+        })
     }
 
     pub(crate) fn handle_session_event(&mut self, event: SessionEvent, now: Now) {
@@ -268,10 +372,18 @@ impl Node {
                     self.lane_gone(flow, here, now);
                 }
             }
-            SessionEvent::StreamOpened { flow, stream, purpose, .. } => match purpose {
+            SessionEvent::StreamOpened {
+                flow,
+                stream,
+                purpose,
+                ..
+            } => match purpose {
                 PURPOSE_CHUNKS => {
                     let lane = self.files.lanes.entry((flow, false)).or_default();
-                    *lane = Lane { stream: Some(stream), ..Lane::default() };
+                    *lane = Lane {
+                        stream: Some(stream),
+                        ..Lane::default()
+                    };
                     self.read_lane(flow, false, now);
                 }
                 PURPOSE_PERF => self.perf_opened(flow, stream, now),
@@ -292,7 +404,9 @@ impl Node {
                     self.lane_gone(flow, here, now);
                 }
             }
-            SessionEvent::Delivered { .. } | SessionEvent::StreamsAvailable { .. } | SessionEvent::DatagramReceived { .. } => {}
+            SessionEvent::Delivered { .. }
+            | SessionEvent::StreamsAvailable { .. }
+            | SessionEvent::DatagramReceived { .. } => {}
         }
     }
 }

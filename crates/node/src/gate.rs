@@ -19,7 +19,12 @@ pub(crate) struct Gate<T> {
 
 impl<T> Default for Gate<T> {
     fn default() -> Self {
-        Self { held: VecDeque::new(), under_way: None, records: Vec::new(), next: VecDeque::new() }
+        Self {
+            held: VecDeque::new(),
+            under_way: None,
+            records: Vec::new(),
+            next: VecDeque::new(),
+        }
     }
 }
 
@@ -69,7 +74,10 @@ mod tests {
     use super::*;
 
     fn record(key: u8) -> Record {
-        Record { key: vec![key], value: None }
+        Record {
+            key: vec![key],
+            value: None,
+        }
     }
 
     #[test]

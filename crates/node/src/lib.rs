@@ -22,7 +22,7 @@ mod wiring;
 pub use command::{Command, FileOffer};
 pub use event::{Event, FileReceived, MessageState, PathKind, RefusedReason, TextReceived};
 pub use node::{Config, Input, Node, Output, PersistId, Record, RestoreError};
+pub use smartmesh_mesh::Sabotage;
 pub use snapshot::{
     BundleStatus, ContactStatus, FlowStatus, NearbyStatus, NeighbourStatus, Status,
 };
-pub use smartmesh_mesh::Sabotage;

@@ -43,26 +43,43 @@ impl Node {
     pub(crate) fn handle_custody(&mut self, output: CustodyOutput, now: Now) {
         match output {
             CustodyOutput::Persist(_) => {}
-            CustodyOutput::Send { to: PeerRef::Neighbour(neighbour), body } => self.mesh.send_mail(neighbour, &body, now),
-            CustodyOutput::Send { to: PeerRef::Flow(flow), body } => {
-                self.mesh.send(flow, PayloadKind::Message, &prefixed(FOR_MAIL, &body), now);
+            CustodyOutput::Send {
+                to: PeerRef::Neighbour(neighbour),
+                body,
+            } => self.mesh.send_mail(neighbour, &body, now),
+            CustodyOutput::Send {
+                to: PeerRef::Flow(flow),
+                body,
+            } => {
+                self.mesh
+                    .send(flow, PayloadKind::Message, &prefixed(FOR_MAIL, &body), now);
             }
             CustodyOutput::Delivered { payload } => {
                 if let Some((&SEALED_MESSAGE, sealed)) = payload.split_first() {
-                    let bundle = messaging::Input::Bundle { sealed: sealed.to_vec() };
+                    let bundle = messaging::Input::Bundle {
+                        sealed: sealed.to_vec(),
+                    };
                     let _ = self.messaging.handle(bundle, now);
                 }
             }
             CustodyOutput::Acked { commitment } => {
-                let _ = self.messaging.handle(messaging::Input::BundleAcked { commitment }, now);
+                let _ = self
+                    .messaging
+                    .handle(messaging::Input::BundleAcked { commitment }, now);
             }
             CustodyOutput::Carried { commitment, copies } => {
-                let _ = self.messaging.handle(messaging::Input::Carried { commitment, copies }, now);
+                let _ = self
+                    .messaging
+                    .handle(messaging::Input::Carried { commitment, copies }, now);
             }
             // A carrier's tag alone is no address to dial; its copies come closer by contacts.
             CustodyOutput::Wanted { .. } => {}
-            CustodyOutput::PublishOffer { payload } => self.broadcast(GossipKind::MailOffer, payload, now),
-            CustodyOutput::PublishAcks { payload } => self.broadcast(GossipKind::MailAck, payload, now),
+            CustodyOutput::PublishOffer { payload } => {
+                self.broadcast(GossipKind::MailOffer, payload, now)
+            }
+            CustodyOutput::PublishAcks { payload } => {
+                self.broadcast(GossipKind::MailAck, payload, now)
+            }
         }
     }
 
@@ -73,13 +90,25 @@ impl Node {
             messaging::Urgency::Normal => Priority::Message,
         };
         let payload = prefixed(SEALED_MESSAGE, &deposit.sealed);
-        let Deposit { to, expires, receipt, .. } = deposit;
-        let input = CustodyInput::Deposit { to, payload, expires, priority, receipt };
+        let Deposit {
+            to,
+            expires,
+            receipt,
+            ..
+        } = deposit;
+        let input = CustodyInput::Deposit {
+            to,
+            payload,
+            expires,
+            priority,
+            receipt,
+        };
         self.mesh.handle(MeshInput::Custody(input), now);
     }
 
     pub(crate) fn reveal(&mut self, receipt: [u8; 32], now: Now) {
-        self.mesh.handle(MeshInput::Custody(CustodyInput::Reveal { receipt }), now);
+        self.mesh
+            .handle(MeshInput::Custody(CustodyInput::Reveal { receipt }), now);
     }
 
     pub(crate) fn publish_prekeys(&mut self, payload: Vec<u8>, now: Now) {
@@ -87,33 +116,56 @@ impl Node {
     }
 
     fn broadcast(&mut self, kind: GossipKind, payload: Vec<u8>, now: Now) {
-        self.mesh.publish(GossipInput::Publish { kind, scope: SCOPE, life: LIFE, payload }, now);
+        self.mesh.publish(
+            GossipInput::Publish {
+                kind,
+                scope: SCOPE,
+                life: LIFE,
+                payload,
+            },
+            now,
+        );
     }
 
     pub(crate) fn handle_gossip(&mut self, item: GossipOutput, now: Now) {
-        let GossipOutput::Deliver { kind, payload, .. } = item else { return };
+        let GossipOutput::Deliver { kind, payload, .. } = item else {
+            return;
+        };
         match kind {
-            GossipKind::Prekeys => drop(self.messaging.handle(messaging::Input::Gossip { payload }, now)),
+            GossipKind::Prekeys => drop(
+                self.messaging
+                    .handle(messaging::Input::Gossip { payload }, now),
+            ),
             GossipKind::MailOffer => {
-                self.mesh.handle(MeshInput::Custody(CustodyInput::OfferHeard { payload }), now);
+                self.mesh.handle(
+                    MeshInput::Custody(CustodyInput::OfferHeard { payload }),
+                    now,
+                );
             }
-            GossipKind::MailAck => self.mesh.handle(MeshInput::Custody(CustodyInput::AcksHeard { payload }), now),
+            GossipKind::MailAck => self
+                .mesh
+                .handle(MeshInput::Custody(CustodyInput::AcksHeard { payload }), now),
             // Relayed for others; the app shows them.
             GossipKind::Sos | GossipKind::PublicRoom | GossipKind::Heads => {}
         }
     }
 
     pub(crate) fn handle_mail_packet(&mut self, flow: FlowId, body: Vec<u8>, now: Now) {
-        let message = CustodyInput::Message { from: PeerRef::Flow(flow), body };
+        let message = CustodyInput::Message {
+            from: PeerRef::Flow(flow),
+            body,
+        };
         self.mesh.handle(MeshInput::Custody(message), now);
     }
 
     pub(crate) fn mail_flow_up(&mut self, flow: FlowId, now: Now) {
-        self.mesh.handle(MeshInput::Custody(CustodyInput::FlowUp { flow }), now);
+        self.mesh
+            .handle(MeshInput::Custody(CustodyInput::FlowUp { flow }), now);
     }
 
     pub(crate) fn mail_flow_down(&mut self, flow: FlowId, now: Now) {
-        self.mesh.handle(MeshInput::Custody(CustodyInput::FlowDown { flow }), now);
+        self.mesh
+            .handle(MeshInput::Custody(CustodyInput::FlowDown { flow }), now);
     }
 }
 

@@ -7,7 +7,9 @@ use smartmesh_mesh::custody::{Custody, CustodyConfig};
 use smartmesh_mesh::{Mesh, MeshConfig, MeshInput, MeshOutput, Sabotage};
 use smartmesh_messaging::Messaging;
 use smartmesh_session::{SessionConfig, SessionInput, Sessions};
-use smartmesh_types::{Address, Destination, Instant, LinkAddr, Now, RadioId, RadioInfo, RequestId, Train};
+use smartmesh_types::{
+    Address, Destination, Instant, LinkAddr, Now, RadioId, RadioInfo, RequestId, Train,
+};
 use thiserror::Error;
 
 use crate::gate::Gate;
@@ -154,7 +156,8 @@ pub struct Node {
 impl Node {
     /// A node that starts with an empty memory.
     pub fn new(config: Config, identity: Identity, seed: &Seed, now: Now) -> Self {
-        let messaging = Messaging::new(messaging_config(), &identity, &seed.split("messaging"), now);
+        let messaging =
+            Messaging::new(messaging_config(), &identity, &seed.split("messaging"), now);
         let custody = Custody::new(CustodyConfig::default(), &seed.split("custody"), now);
         Self::with(config, identity, messaging, custody, seed, now)
     }
@@ -173,22 +176,50 @@ impl Node {
         let mut by_core: BTreeMap<u8, Vec<(Vec<u8>, Vec<u8>)>> = BTreeMap::new();
         for Record { key, value } in records {
             if let (Some((core, key)), Some(value)) = (key.split_first(), value) {
-                by_core.entry(*core).or_default().push((key.to_vec(), value));
+                by_core
+                    .entry(*core)
+                    .or_default()
+                    .push((key.to_vec(), value));
             }
         }
-        let messages = by_core.remove(&MESSAGING_RECORDS).unwrap_or_default().into_iter();
-        let messages: Vec<_> =
-            messages.map(|(key, value)| smartmesh_messaging::Record { key, value: Some(value) }).collect();
+        let messages = by_core
+            .remove(&MESSAGING_RECORDS)
+            .unwrap_or_default()
+            .into_iter();
+        let messages: Vec<_> = messages
+            .map(|(key, value)| smartmesh_messaging::Record {
+                key,
+                value: Some(value),
+            })
+            .collect();
         let messaging = if messages.is_empty() {
             Messaging::new(messaging_config(), &identity, &seed.split("messaging"), now)
         } else {
-            Messaging::restore(messaging_config(), &identity, &seed.split("messaging"), messages, now)
-                .map_err(|error| RestoreError { core: "messaging", reason: error.to_string() })?
+            Messaging::restore(
+                messaging_config(),
+                &identity,
+                &seed.split("messaging"),
+                messages,
+                now,
+            )
+            .map_err(|error| RestoreError {
+                core: "messaging",
+                reason: error.to_string(),
+            })?
         };
-        let mail = by_core.remove(&CUSTODY_RECORDS).unwrap_or_default().into_iter();
-        let mail = mail.map(|(key, value)| smartmesh_mesh::custody::Record { key, value: Some(value) });
+        let mail = by_core
+            .remove(&CUSTODY_RECORDS)
+            .unwrap_or_default()
+            .into_iter();
+        let mail = mail.map(|(key, value)| smartmesh_mesh::custody::Record {
+            key,
+            value: Some(value),
+        });
         let custody = Custody::restore(CustodyConfig::default(), &seed.split("custody"), mail, now)
-            .map_err(|error| RestoreError { core: "carried mail", reason: error.to_string() })?;
+            .map_err(|error| RestoreError {
+                core: "carried mail",
+                reason: error.to_string(),
+            })?;
         Ok(Self::with(config, identity, messaging, custody, seed, now))
     }
 
@@ -202,7 +233,13 @@ impl Node {
     ) -> Self {
         custody.set_local(identity.address());
         let mesh = Mesh::new(MeshConfig::default(), &identity, custody, seed, now);
-        let sessions = Sessions::new(SessionConfig::default(), &identity, &seed.split("session"), config.origin, now);
+        let sessions = Sessions::new(
+            SessionConfig::default(),
+            &identity,
+            &seed.split("session"),
+            config.origin,
+            now,
+        );
         let mut node = Self {
             config,
             mesh,
@@ -227,10 +264,16 @@ impl Node {
     /// answered by [`Event::Refused`].
     pub fn handle(&mut self, input: Input, now: Now) {
         match input {
-            Input::RadioUp { radio, info } => self.mesh.handle(MeshInput::RadioUp { radio, info }, now),
+            Input::RadioUp { radio, info } => {
+                self.mesh.handle(MeshInput::RadioUp { radio, info }, now)
+            }
             Input::RadioDown { radio } => self.mesh.handle(MeshInput::RadioDown { radio }, now),
-            Input::CarrierLost { radio, peer } => self.mesh.handle(MeshInput::CarrierLost { radio, peer }, now),
-            Input::Train { radio, from, train } => self.mesh.handle(MeshInput::Train { radio, from, train }, now),
+            Input::CarrierLost { radio, peer } => self
+                .mesh
+                .handle(MeshInput::CarrierLost { radio, peer }, now),
+            Input::Train { radio, from, train } => self
+                .mesh
+                .handle(MeshInput::Train { radio, from, train }, now),
             Input::Tunnel(packet) => self.handle_tunnel(&packet, now),
             Input::Command(request, command) => self.handle_command(request, command, now),
             Input::Persisted(id) => self.handle_persisted(id, now),
@@ -247,7 +290,9 @@ impl Node {
         }
         // Only trains that were still filling are left in the mesh.
         match self.mesh.poll_output()? {
-            MeshOutput::Transmit { radio, to, train } => Some(Output::Transmit { radio, to, train }),
+            MeshOutput::Transmit { radio, to, train } => {
+                Some(Output::Transmit { radio, to, train })
+            }
             MeshOutput::Flow(_)
             | MeshOutput::Gossip(_)
             | MeshOutput::Custody(_)

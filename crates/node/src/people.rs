@@ -42,10 +42,25 @@ impl People {
         self.flows.insert(flow, to);
     }
 
-    pub(crate) fn flow_up(&mut self, flow: FlowId, peer: Address, key: NodeKey, size: (usize, u8), now: Now) {
+    pub(crate) fn flow_up(
+        &mut self,
+        flow: FlowId,
+        peer: Address,
+        key: NodeKey,
+        size: (usize, u8),
+        now: Now,
+    ) {
         let (mtu, hops) = size;
         self.flows.insert(flow, peer);
-        self.paths.insert(peer, Path { flow, key, mtu, hops });
+        self.paths.insert(
+            peer,
+            Path {
+                flow,
+                key,
+                mtu,
+                hops,
+            },
+        );
         self.note_heard(peer, now);
     }
 
@@ -57,7 +72,12 @@ impl People {
         Some(peer)
     }
 
-    pub(crate) fn path_changed(&mut self, flow: FlowId, mtu: usize, hops: u8) -> Option<(Address, NodeKey)> {
+    pub(crate) fn path_changed(
+        &mut self,
+        flow: FlowId,
+        mtu: usize,
+        hops: u8,
+    ) -> Option<(Address, NodeKey)> {
         let peer = *self.flows.get(&flow)?;
         let path = self.paths.get_mut(&peer)?;
         path.mtu = mtu;
@@ -117,7 +137,11 @@ impl People {
 
     pub(crate) fn note_seen(&mut self, address: Address, name: String, now: Now) {
         if self.seen.len() >= SEEN_MAX && !self.seen.contains_key(&address) {
-            let oldest = self.seen.iter().min_by_key(|(_, seen)| seen.at).map(|(address, _)| *address);
+            let oldest = self
+                .seen
+                .iter()
+                .min_by_key(|(_, seen)| seen.at)
+                .map(|(address, _)| *address);
             if let Some(oldest) = oldest {
                 self.seen.remove(&oldest);
             }

@@ -60,7 +60,14 @@ pub(crate) struct Perf {
 impl Perf {
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let runs = self.runs.values();
-        runs.map(|run| if run.stream.is_some() { run.next_echo_at.min(run.give_up_at) } else { run.give_up_at }).min()
+        runs.map(|run| {
+            if run.stream.is_some() {
+                run.next_echo_at.min(run.give_up_at)
+            } else {
+                run.give_up_at
+            }
+        })
+        .min()
     }
 
     /// Notes an echo that came back on a flow that measures.
@@ -80,7 +87,10 @@ impl Node {
         let flow = self.mesh.open_flow(to, now);
         self.people.opening(flow, to);
         if self.perf.runs.len() >= RUNS_MAX || self.perf.runs.contains_key(&flow) {
-            return self.tell(Event::Refused { request, reason: RefusedReason::Full("measurements") });
+            return self.tell(Event::Refused {
+                request,
+                reason: RefusedReason::Full("measurements"),
+            });
         }
         let length = Duration::from_millis(millis.clamp(100, 60_000));
         let give_up_at = now.instant + length + PATIENCE;
@@ -105,19 +115,36 @@ impl Node {
 
     /// The flow is up: a session is wanted.
     pub(crate) fn perf_connect(&mut self, flow: FlowId, now: Now) {
-        let Some(run) = self.perf.runs.get(&flow).filter(|run| run.stream.is_none()) else { return };
+        let Some(run) = self.perf.runs.get(&flow).filter(|run| run.stream.is_none()) else {
+            return;
+        };
         let (request, to) = (run.request, run.to);
         if let Err(error) = self.sessions.handle(SessionInput::Connect { flow }, now) {
             self.perf.runs.remove(&flow);
-            self.tell(Event::Refused { request, reason: RefusedReason::NoPath(to, error.to_string()) });
+            self.tell(Event::Refused {
+                request,
+                reason: RefusedReason::NoPath(to, error.to_string()),
+            });
         }
         self.perf_connected(flow, now);
     }
 
     /// The session is up: the stream opens.
     pub(crate) fn perf_connected(&mut self, flow: FlowId, now: Now) {
-        let Some(run) = self.perf.runs.get_mut(&flow).filter(|run| run.stream.is_none()) else { return };
-        let Ok(stream) = self.sessions.open_stream(flow, Direction::Both, PURPOSE_PERF, now) else { return };
+        let Some(run) = self
+            .perf
+            .runs
+            .get_mut(&flow)
+            .filter(|run| run.stream.is_none())
+        else {
+            return;
+        };
+        let Ok(stream) = self
+            .sessions
+            .open_stream(flow, Direction::Both, PURPOSE_PERF, now)
+        else {
+            return;
+        };
         run.stream = Some(stream);
         run.until = now.instant + run.length;
         run.next_echo_at = now.instant;
@@ -126,7 +153,9 @@ impl Node {
 
     /// There is room to write.
     pub(crate) fn perf_write(&mut self, flow: FlowId, now: Now) {
-        let Some(run) = self.perf.runs.get_mut(&flow).filter(|run| !run.finished) else { return };
+        let Some(run) = self.perf.runs.get_mut(&flow).filter(|run| !run.finished) else {
+            return;
+        };
         let Some(stream) = run.stream else { return };
         if now.instant >= run.until {
             run.finished = true;
@@ -154,7 +183,11 @@ impl Node {
     /// Whether this stream measures, and who does.
     pub(crate) fn is_perf(&self, flow: FlowId, stream: StreamId) -> bool {
         self.perf.counting.contains_key(&(flow, stream))
-            || self.perf.runs.get(&flow).is_some_and(|run| run.stream == Some(stream))
+            || self
+                .perf
+                .runs
+                .get(&flow)
+                .is_some_and(|run| run.stream == Some(stream))
     }
 
     /// The peer measures.
@@ -203,21 +236,31 @@ impl Node {
     }
 
     pub(crate) fn perf_closed(&mut self, flow: FlowId, reason: &str) {
-        self.perf.counting.retain(|(counted, _), _| *counted != flow);
+        self.perf
+            .counting
+            .retain(|(counted, _), _| *counted != flow);
         if let Some(run) = self.perf.runs.remove(&flow) {
             let reason = RefusedReason::NoPath(run.to, reason.to_owned());
-            self.tell(Event::Refused { request: run.request, reason });
+            self.tell(Event::Refused {
+                request: run.request,
+                reason,
+            });
         }
     }
 
     pub(crate) fn perf_tick(&mut self, now: Now) {
         let flows: Vec<FlowId> = self.perf.runs.keys().copied().collect();
         for flow in flows {
-            let Some(run) = self.perf.runs.get_mut(&flow) else { continue };
+            let Some(run) = self.perf.runs.get_mut(&flow) else {
+                continue;
+            };
             if run.give_up_at <= now.instant {
                 let (request, to) = (run.request, run.to);
                 self.perf.runs.remove(&flow);
-                self.tell(Event::Refused { request, reason: RefusedReason::Timeout(to) });
+                self.tell(Event::Refused {
+                    request,
+                    reason: RefusedReason::Timeout(to),
+                });
                 continue;
             }
             if run.stream.is_some() && run.next_echo_at <= now.instant {
@@ -226,7 +269,8 @@ impl Node {
                 } else {
                     run.next_echo_at = now.instant + ECHO_EVERY;
                     run.echoes_sent = run.echoes_sent.saturating_add(1);
-                    self.mesh.send(flow, PayloadKind::Probe, &crate::probe::PERF_ECHO, now);
+                    self.mesh
+                        .send(flow, PayloadKind::Probe, &crate::probe::PERF_ECHO, now);
                 }
             }
             self.perf_write(flow, now);

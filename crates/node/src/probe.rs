@@ -48,7 +48,10 @@ pub(crate) struct Probes {
 
 impl Probes {
     pub(crate) fn new(seed: &Seed) -> Self {
-        Self { rng: seed.rng(), pings: BTreeMap::new() }
+        Self {
+            rng: seed.rng(),
+            pings: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
@@ -68,16 +71,33 @@ impl Node {
 
     fn probe(&mut self, request: RequestId, to: Address, traces: bool, now: Now) {
         if self.probes.pings.len() >= PINGS_MAX {
-            return self.tell(Event::Refused { request, reason: RefusedReason::Full("pings") });
+            return self.tell(Event::Refused {
+                request,
+                reason: RefusedReason::Full("pings"),
+            });
         }
         if to == self.identity.address() {
-            return self.tell(Event::Pong { request, rtt: Duration::ZERO, hops: 0 });
+            return self.tell(Event::Pong {
+                request,
+                rtt: Duration::ZERO,
+                hops: 0,
+            });
         }
         let flow = self.mesh.open_flow(to, now);
         self.people.opening(flow, to);
         let token = self.probes.rng.bytes();
         let give_up_at = now.instant + PATIENCE;
-        self.probes.pings.insert(token, Ping { request, to, flow, sent_at: now.instant, give_up_at, traces });
+        self.probes.pings.insert(
+            token,
+            Ping {
+                request,
+                to,
+                flow,
+                sent_at: now.instant,
+                give_up_at,
+                traces,
+            },
+        );
         self.send_echo(flow, ASK, &token, now);
     }
 
@@ -90,12 +110,20 @@ impl Node {
     }
 
     pub(crate) fn handle_probe(&mut self, flow: FlowId, payload: &[u8], now: Now) {
-        let Some((kind, token)) = payload.split_first() else { return };
-        let Some(token) = token.first_chunk::<8>() else { return };
+        let Some((kind, token)) = payload.split_first() else {
+            return;
+        };
+        let Some(token) = token.first_chunk::<8>() else {
+            return;
+        };
         match *kind {
             ASK => self.send_echo(flow, ANSWER, token, now),
             ANSWER => {
-                if self.probes.pings.get(token).is_some_and(|ping| ping.flow == flow)
+                if self
+                    .probes
+                    .pings
+                    .get(token)
+                    .is_some_and(|ping| ping.flow == flow)
                     && let Some(ping) = self.probes.pings.remove(token)
                 {
                     let rtt = now.instant.since(ping.sent_at);
@@ -103,9 +131,17 @@ impl Node {
                     let request = ping.request;
                     if ping.traces {
                         for hop in 1..hops {
-                            self.tell(Event::TraceHop { request, hop, rtt: None });
+                            self.tell(Event::TraceHop {
+                                request,
+                                hop,
+                                rtt: None,
+                            });
                         }
-                        self.tell(Event::TraceHop { request, hop: hops, rtt: Some(rtt) });
+                        self.tell(Event::TraceHop {
+                            request,
+                            hop: hops,
+                            rtt: Some(rtt),
+                        });
                         self.tell(Event::Done(request));
                     } else {
                         self.tell(Event::Pong { request, rtt, hops });
@@ -121,18 +157,31 @@ impl Node {
 
     /// A ping that waited for its path: its round trip starts now.
     pub(crate) fn probes_flow_up(&mut self, flow: FlowId, now: Now) {
-        for ping in self.probes.pings.values_mut().filter(|ping| ping.flow == flow) {
+        for ping in self
+            .probes
+            .pings
+            .values_mut()
+            .filter(|ping| ping.flow == flow)
+        {
             ping.sent_at = now.instant;
         }
     }
 
     pub(crate) fn probes_flow_down(&mut self, flow: FlowId, reason: DownReason) {
-        let lost: Vec<_> =
-            self.probes.pings.iter().filter(|(_, ping)| ping.flow == flow).map(|(token, _)| *token).collect();
+        let lost: Vec<_> = self
+            .probes
+            .pings
+            .iter()
+            .filter(|(_, ping)| ping.flow == flow)
+            .map(|(token, _)| *token)
+            .collect();
         for token in lost {
             if let Some(ping) = self.probes.pings.remove(&token) {
                 let reason = RefusedReason::NoPath(ping.to, down_in_words(reason).to_owned());
-                self.tell(Event::Refused { request: ping.request, reason });
+                self.tell(Event::Refused {
+                    request: ping.request,
+                    reason,
+                });
             }
         }
     }
@@ -147,7 +196,10 @@ impl Node {
             .collect();
         for token in late {
             if let Some(ping) = self.probes.pings.remove(&token) {
-                self.tell(Event::Refused { request: ping.request, reason: RefusedReason::Timeout(ping.to) });
+                self.tell(Event::Refused {
+                    request: ping.request,
+                    reason: RefusedReason::Timeout(ping.to),
+                });
             }
         }
     }

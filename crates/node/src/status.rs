@@ -11,15 +11,19 @@ use crate::{BundleStatus, ContactStatus, FlowStatus, NearbyStatus, NeighbourStat
 impl Node {
     /// What `status` shows.
     pub fn status(&self, _now: Now) -> Status {
-        let neighbours = self.mesh.links().neighbours().map(|neighbour| NeighbourStatus {
-            radio: neighbour.radio,
-            link_addr: neighbour.addr,
-            contact: neighbour.identity.map(|key| address_of(&key)),
-            metric_us: neighbour.metric,
-            rtt: neighbour.rtt,
-            loss_permille: neighbour.loss_permille,
-            suspect: neighbour.suspect,
-        });
+        let neighbours = self
+            .mesh
+            .links()
+            .neighbours()
+            .map(|neighbour| NeighbourStatus {
+                radio: neighbour.radio,
+                link_addr: neighbour.addr,
+                contact: neighbour.identity.map(|key| address_of(&key)),
+                metric_us: neighbour.metric,
+                rtt: neighbour.rtt,
+                loss_permille: neighbour.loss_permille,
+                suspect: neighbour.suspect,
+            });
         let flows = self.mesh.flows().flows().map(|flow| FlowStatus {
             flow: flow.flow,
             peer: Some(flow.peer),
@@ -35,14 +39,22 @@ impl Node {
             destinations: self.mesh.routes().destinations().count(),
             flows: flows.collect(),
             relayed_labels: self.mesh.flows().labels_used(),
-            bundles: BundleStatus { held: custody.held(), bytes: custody.held_bytes(), own: custody.own() },
+            bundles: BundleStatus {
+                held: custody.held(),
+                bytes: custody.held_bytes(),
+                own: custody.own(),
+            },
             counters: self.counters(),
         }
     }
 
     /// Who can be reached, nearest first.
     pub fn nearby(&self, now: Now) -> Vec<NearbyStatus> {
-        let names: BTreeMap<_, _> = self.contacts().into_iter().map(|contact| (contact.address, contact.name)).collect();
+        let names: BTreeMap<_, _> = self
+            .contacts()
+            .into_iter()
+            .map(|contact| (contact.address, contact.name))
+            .collect();
         let mut nearby: Vec<NearbyStatus> = self
             .mesh
             .routes()
@@ -80,6 +92,9 @@ impl Node {
 
     /// How long ago the nearest proof of somebody's presence is; none if there is no way to them.
     pub fn freshness(&self, address: smartmesh_types::Address, now: Now) -> Option<Duration> {
-        self.nearby(now).into_iter().find(|person| person.address == Some(address)).map(|person| person.fresh)
+        self.nearby(now)
+            .into_iter()
+            .find(|person| person.address == Some(address))
+            .map(|person| person.fresh)
     }
 }

@@ -12,7 +12,9 @@ impl Node {
     /// A local program sends a packet. What is not from this node to another node of the mesh is dropped: the kernel's
     /// router solicitations and multicast end up here, too.
     pub(crate) fn handle_tunnel(&mut self, packet: &[u8], now: Now) {
-        let Some((source, destination)) = addresses(packet) else { return };
+        let Some((source, destination)) = addresses(packet) else {
+            return;
+        };
         if source != self.identity.address() || destination == source {
             return;
         }
@@ -42,7 +44,10 @@ fn addresses(packet: &[u8]) -> Option<(Address, Address)> {
     }
     let source = packet.get(8..24)?.first_chunk().copied()?;
     let destination = packet.get(24..40)?.first_chunk().copied()?;
-    Some((Address::from_octets(source)?, Address::from_octets(destination)?))
+    Some((
+        Address::from_octets(source)?,
+        Address::from_octets(destination)?,
+    ))
 }
 
 #[cfg(test)]
@@ -51,7 +56,10 @@ mod tests {
 
     #[test]
     fn only_ipv6_between_nodes_counts() {
-        let (a, b) = (Address::from_key_hash([1; 13]), Address::from_key_hash([2; 13]));
+        let (a, b) = (
+            Address::from_key_hash([1; 13]),
+            Address::from_key_hash([2; 13]),
+        );
         let mut packet = vec![0x60; HEADER_BYTES];
         packet[8..24].copy_from_slice(&a.octets());
         packet[24..40].copy_from_slice(&b.octets());

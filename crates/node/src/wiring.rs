@@ -11,8 +11,8 @@
 //! messaging ── packets → flows   ── deposits → custody   ── prekeys → gossip
 //! ```
 
-use smartmesh_mesh::flow::{FlowEvent, PayloadKind};
 use smartmesh_mesh::MeshOutput;
+use smartmesh_mesh::flow::{FlowEvent, PayloadKind};
 use smartmesh_messaging as messaging;
 use smartmesh_session::{FlowRole, SessionInput, SessionOutput};
 use smartmesh_types::{Address, FlowId, Now};
@@ -61,7 +61,10 @@ impl Node {
 
     fn handle_mesh(&mut self, output: MeshOutput, now: Now) {
         match output {
-            MeshOutput::Transmit { radio, to, train } => self.outputs.push_back(Output::Transmit { radio, to, train }),
+            MeshOutput::Transmit { radio, to, train } => {
+                self.outputs
+                    .push_back(Output::Transmit { radio, to, train })
+            }
             MeshOutput::Flow(event) => self.handle_flow(event, now),
             MeshOutput::Gossip(item) => self.handle_gossip(item, now),
             MeshOutput::Custody(output) => self.gate_mail(output),
@@ -73,15 +76,37 @@ impl Node {
 
     fn handle_flow(&mut self, event: FlowEvent, now: Now) {
         match event {
-            FlowEvent::Up { flow, peer, key, mtu, bits_per_second, hops, .. } => {
+            FlowEvent::Up {
+                flow,
+                peer,
+                key,
+                mtu,
+                bits_per_second,
+                hops,
+                ..
+            } => {
                 self.people.flow_up(flow, peer, key, (mtu, hops), now);
                 // Both ends take the same side without asking.
-                let role = if self.identity.address() < peer { FlowRole::Initiator } else { FlowRole::Responder };
-                let up = SessionInput::FlowUp { flow, key, role, mtu, bits_per_second };
+                let role = if self.identity.address() < peer {
+                    FlowRole::Initiator
+                } else {
+                    FlowRole::Responder
+                };
+                let up = SessionInput::FlowUp {
+                    flow,
+                    key,
+                    role,
+                    mtu,
+                    bits_per_second,
+                };
                 // A path too thin for sessions is none the less a path for messages.
                 let _ = self.sessions.handle(up, now);
                 let payload_bytes = mtu.saturating_sub(1);
-                let up = messaging::Input::PathUp { address: peer, key, payload_bytes };
+                let up = messaging::Input::PathUp {
+                    address: peer,
+                    key,
+                    payload_bytes,
+                };
                 let _ = self.messaging.handle(up, now);
                 self.probes_flow_up(flow, now);
                 self.files_flow_up(flow, now);
@@ -95,31 +120,62 @@ impl Node {
                 self.perf_closed(flow, crate::probe::down_in_words(reason));
                 self.mail_flow_down(flow, now);
                 if let Some(address) = peer {
-                    let _ = self.messaging.handle(messaging::Input::PathDown { address }, now);
+                    let _ = self
+                        .messaging
+                        .handle(messaging::Input::PathDown { address }, now);
                     self.files_flow_down(flow, address, now);
                 }
             }
             FlowEvent::PathChanged { flow, mtu, hops } => {
-                let _ = self.sessions.handle(SessionInput::PathChanged { flow, mtu, rtt: None }, now);
+                let _ = self.sessions.handle(
+                    SessionInput::PathChanged {
+                        flow,
+                        mtu,
+                        rtt: None,
+                    },
+                    now,
+                );
                 if let Some((address, key)) = self.people.path_changed(flow, mtu, hops) {
                     let payload_bytes = mtu.saturating_sub(1);
-                    let _ = self.messaging.handle(messaging::Input::PathUp { address, key, payload_bytes }, now);
+                    let _ = self.messaging.handle(
+                        messaging::Input::PathUp {
+                            address,
+                            key,
+                            payload_bytes,
+                        },
+                        now,
+                    );
                 }
             }
-            FlowEvent::Received { flow, kind, payload } => self.handle_payload(flow, kind, payload, now),
+            FlowEvent::Received {
+                flow,
+                kind,
+                payload,
+            } => self.handle_payload(flow, kind, payload, now),
         }
     }
 
     fn handle_payload(&mut self, flow: FlowId, kind: PayloadKind, payload: Vec<u8>, now: Now) {
-        let Some(peer) = self.people.heard(flow, now) else { return };
+        let Some(peer) = self.people.heard(flow, now) else {
+            return;
+        };
         match kind {
             PayloadKind::Quic => {
-                let _ = self.sessions.handle(SessionInput::Datagram { flow, bytes: payload }, now);
+                let _ = self.sessions.handle(
+                    SessionInput::Datagram {
+                        flow,
+                        bytes: payload,
+                    },
+                    now,
+                );
             }
             PayloadKind::Ip => self.handle_ip(peer, payload),
             PayloadKind::Message => match payload.split_first() {
                 Some((&FOR_MESSAGING, rest)) => {
-                    let packet = messaging::Input::Packet { from: peer, payload: rest.to_vec() };
+                    let packet = messaging::Input::Packet {
+                        from: peer,
+                        payload: rest.to_vec(),
+                    };
                     let _ = self.messaging.handle(packet, now);
                 }
                 Some((&FOR_MAIL, rest)) => self.handle_mail_packet(flow, rest.to_vec(), now),
@@ -155,8 +211,24 @@ impl Node {
                     self.mesh.send(flow, PayloadKind::Message, &framed, now);
                 }
             }
-            messaging::Output::Deposit { to, sealed, expires, receipt, urgency, .. } => {
-                self.deposit_message(Deposit { to, sealed, expires, receipt, urgency }, now);
+            messaging::Output::Deposit {
+                to,
+                sealed,
+                expires,
+                receipt,
+                urgency,
+                ..
+            } => {
+                self.deposit_message(
+                    Deposit {
+                        to,
+                        sealed,
+                        expires,
+                        receipt,
+                        urgency,
+                    },
+                    now,
+                );
             }
             messaging::Output::Reveal { receipt } => self.reveal(receipt, now),
             messaging::Output::Publish { payload } => self.publish_prekeys(payload, now),
@@ -170,7 +242,11 @@ impl Node {
         self.people.opening(flow, to);
         if let Some((key, mtu)) = self.people.path(to) {
             let payload_bytes = mtu.saturating_sub(1);
-            let up = messaging::Input::PathUp { address: to, key, payload_bytes };
+            let up = messaging::Input::PathUp {
+                address: to,
+                key,
+                payload_bytes,
+            };
             let _ = self.messaging.handle(up, now);
         }
     }
@@ -191,7 +267,10 @@ impl Node {
     }
 
     pub(crate) fn custody_record(key: &[u8], value: Option<Vec<u8>>) -> Record {
-        Record { key: prefixed(CUSTODY_RECORDS, key), value }
+        Record {
+            key: prefixed(CUSTODY_RECORDS, key),
+            value,
+        }
     }
 }
 

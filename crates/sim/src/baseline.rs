@@ -10,7 +10,12 @@ use crate::Medium;
 use crate::medium::index;
 
 /// Links on the shortest path between two phones at this moment, or `None` if there is no path: the oracle.
-pub fn hops_between(medium: &Medium, from: u32, to: u32, passes: impl Fn(u32) -> bool) -> Option<u32> {
+pub fn hops_between(
+    medium: &Medium,
+    from: u32,
+    to: u32,
+    passes: impl Fn(u32) -> bool,
+) -> Option<u32> {
     let mut distance = BTreeMap::from([(from, 0_u32)]);
     let mut open = VecDeque::from([from]);
     while let Some(at) = open.pop_front() {
@@ -54,7 +59,11 @@ const INFINITY: u32 = 64;
 impl DistanceVector {
     /// Empty tables.
     pub fn new(phones: usize) -> Self {
-        Self { tables: vec![BTreeMap::new(); phones], heard: BTreeMap::new(), next_round: Instant::ZERO }
+        Self {
+            tables: vec![BTreeMap::new(); phones],
+            heard: BTreeMap::new(),
+            next_round: Instant::ZERO,
+        }
     }
 
     /// Lets the model exchange tables as often as its timers allow until `now`.
@@ -77,7 +86,12 @@ impl DistanceVector {
             let before = self.tables.clone();
             for (phone, table) in (0_u32..).zip(self.tables.iter_mut()) {
                 let mut fresh = BTreeMap::from([(phone, (0, phone))]);
-                for via in neighbours.get(&phone).into_iter().flatten().filter(|via| medium.hears(phone, **via)) {
+                for via in neighbours
+                    .get(&phone)
+                    .into_iter()
+                    .flatten()
+                    .filter(|via| medium.hears(phone, **via))
+                {
                     for (target, (hops, next)) in before.get(index(*via)).into_iter().flatten() {
                         let hops = hops.saturating_add(1);
                         let better = fresh.get(target).is_none_or(|(known, _)| hops < *known);
@@ -88,7 +102,8 @@ impl DistanceVector {
                 }
                 // Routes over a neighbour that is silent but not yet dead are kept.
                 for (target, (hops, via)) in table.iter() {
-                    let silent = neighbours.get(&phone).is_some_and(|all| all.contains(via)) && !medium.hears(phone, *via);
+                    let silent = neighbours.get(&phone).is_some_and(|all| all.contains(via))
+                        && !medium.hears(phone, *via);
                     if silent && !fresh.contains_key(target) {
                         fresh.insert(*target, (*hops, *via));
                     }
@@ -99,7 +114,13 @@ impl DistanceVector {
     }
 
     /// Whether a packet sent now would arrive.
-    pub fn delivers(&self, medium: &Medium, from: u32, to: u32, passes: impl Fn(u32) -> bool) -> bool {
+    pub fn delivers(
+        &self,
+        medium: &Medium,
+        from: u32,
+        to: u32,
+        passes: impl Fn(u32) -> bool,
+    ) -> bool {
         let mut at = from;
         for _ in 0..INFINITY {
             if at == to {
@@ -108,7 +129,10 @@ impl DistanceVector {
             if at != from && !passes(at) {
                 return false;
             }
-            let Some((_, next)) = self.tables.get(index(at)).and_then(|table| table.get(&to)) else { return false };
+            let Some((_, next)) = self.tables.get(index(at)).and_then(|table| table.get(&to))
+            else {
+                return false;
+            };
             if !medium.hears(at, *next) {
                 return false;
             }
@@ -137,8 +161,13 @@ impl Epidemic {
     pub fn advance(&mut self, medium: &Medium, now: Instant) {
         let components = components(medium);
         for (mail, carriers) in &mut self.carriers {
-            let touched: BTreeSet<u32> = carriers.iter().filter_map(|c| components.get(index(*c)).copied()).collect();
-            let all = (0_u32..).zip(&components).filter(|(_, component)| touched.contains(component));
+            let touched: BTreeSet<u32> = carriers
+                .iter()
+                .filter_map(|c| components.get(index(*c)).copied())
+                .collect();
+            let all = (0_u32..)
+                .zip(&components)
+                .filter(|(_, component)| touched.contains(component));
             *carriers = all.map(|(phone, _)| phone).collect();
             let target = self.targets.get(mail).copied();
             if target.is_some_and(|target| carriers.contains(&target)) {
@@ -160,7 +189,12 @@ fn components(medium: &Medium) -> Vec<u32> {
     for start in 0..count {
         let mut open = vec![start];
         while let Some(at) = open.pop() {
-            let Some(slot) = component.get_mut(index(at)).filter(|slot| **slot == u32::MAX) else { continue };
+            let Some(slot) = component
+                .get_mut(index(at))
+                .filter(|slot| **slot == u32::MAX)
+            else {
+                continue;
+            };
             *slot = start;
             open.extend(medium.hearers(at));
         }
@@ -174,7 +208,12 @@ mod tests {
     use crate::{Point, RadioModel};
 
     fn line(phones: u32) -> Medium {
-        Medium::new(RadioModel::WIFI, (0..phones).map(|n| Point::metres(i64::from(n) * 90, 0)).collect())
+        Medium::new(
+            RadioModel::WIFI,
+            (0..phones)
+                .map(|n| Point::metres(i64::from(n) * 90, 0))
+                .collect(),
+        )
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! `smartmesh-sim SCENARIO`: runs one scenario and prints what it found.
-#![expect(clippy::print_stdout, reason = "this program's purpose is to print its findings")]
+#![expect(
+    clippy::print_stdout,
+    reason = "this program's purpose is to print its findings"
+)]
 
 use std::path::PathBuf;
 
@@ -63,7 +66,10 @@ fn main() -> Result<()> {
         }
         for failure in report.failures {
             println!("NOT MET: {failure}");
-            failures.push(format!("{failure}; again with: cargo xtask sim {name} --seed {seed} --step {}", arguments.step));
+            failures.push(format!(
+                "{failure}; again with: cargo xtask sim {name} --seed {seed} --step {}",
+                arguments.step
+            ));
         }
     }
     if !failures.is_empty() {

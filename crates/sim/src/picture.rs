@@ -26,9 +26,16 @@ pub fn svg(world: &World) -> String {
         );
     }
     for (node, place) in (0_u32..).zip(&places) {
-        let colour = if world.node(node).is_some() { "#7de2a7" } else { "#804050" };
+        let colour = if world.node(node).is_some() {
+            "#7de2a7"
+        } else {
+            "#804050"
+        };
         let (x, y) = (place.x / 1_000, place.y / 1_000);
-        let _ = writeln!(text, "<circle cx=\"{x}\" cy=\"{y}\" r=\"4\" fill=\"{colour}\"><title>{node}</title></circle>");
+        let _ = writeln!(
+            text,
+            "<circle cx=\"{x}\" cy=\"{y}\" r=\"4\" fill=\"{colour}\"><title>{node}</title></circle>"
+        );
     }
     text.push_str("</svg>\n");
     text

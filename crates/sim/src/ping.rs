@@ -27,7 +27,10 @@ pub struct PingTally {
 impl PingTally {
     /// Answered of connected, in parts of 10,000.
     pub fn permyriad(&self) -> u64 {
-        self.answered.saturating_mul(10_000).checked_div(self.connected).unwrap_or(0)
+        self.answered
+            .saturating_mul(10_000)
+            .checked_div(self.connected)
+            .unwrap_or(0)
     }
 }
 
@@ -57,7 +60,10 @@ impl Pings {
         if connected {
             self.tally.connected = self.tally.connected.saturating_add(1);
             let phones = u64::try_from(world.len()).unwrap_or(u64::MAX);
-            self.tally.flooding_frames = self.tally.flooding_frames.saturating_add(phones.saturating_mul(2));
+            self.tally.flooding_frames = self
+                .tally
+                .flooding_frames
+                .saturating_add(phones.saturating_mul(2));
             if model.is_some_and(|model| model.delivers(&world.medium, from, to, passes)) {
                 self.tally.distance_vector = self.tally.distance_vector.saturating_add(1);
             }
@@ -70,8 +76,12 @@ impl Pings {
     /// Takes what the nodes reported.
     pub fn note(&mut self, log: &[Logged]) {
         for Logged { at, node, event } in log {
-            let Event::Pong { request, .. } = event else { continue };
-            let Some(connected) = self.open.remove(&(*node, *request)) else { continue };
+            let Event::Pong { request, .. } = event else {
+                continue;
+            };
+            let Some(connected) = self.open.remove(&(*node, *request)) else {
+                continue;
+            };
             self.answered.insert((*node, *request), *at);
             self.tally.answered_overall = self.tally.answered_overall.saturating_add(1);
             if connected {

@@ -62,14 +62,32 @@ impl Report {
 /// Each scenario with a sentence about it.
 pub const SCENARIOS: [(&str, &str); 10] = [
     ("line", "phones in a row; cold start, idle traffic"),
-    ("grid", "phones in a square, four neighbours each; cold start, idle traffic"),
-    ("mobility", "50 phones in one square kilometre that move every 15 s (--step 10 or 60); delivery against the oracle"),
-    ("walkers", "islands that meet only by people who walk; carried mail against epidemic flooding"),
+    (
+        "grid",
+        "phones in a square, four neighbours each; cold start, idle traffic",
+    ),
+    (
+        "mobility",
+        "50 phones in one square kilometre that move every 15 s (--step 10 or 60); delivery against the oracle",
+    ),
+    (
+        "walkers",
+        "islands that meet only by people who walk; carried mail against epidemic flooding",
+    ),
     ("dense", "everybody hears everybody"),
-    ("city", "10,000 phones, about 40 heard each; how fast the simulator is and what idling costs"),
-    ("blackholes", "every fifth phone swallows what it should relay"),
+    (
+        "city",
+        "10,000 phones, about 40 heard each; how fast the simulator is and what idling costs",
+    ),
+    (
+        "blackholes",
+        "every fifth phone swallows what it should relay",
+    ),
     ("flood", "one neighbour sends a hundred times its share"),
-    ("crashes", "phones die at any moment with torn writes and come back; nothing acknowledged is lost"),
+    (
+        "crashes",
+        "phones die at any moment with torn writes and come back; nothing acknowledged is lost",
+    ),
     ("liars", "phones that claim to be next to everybody"),
 ];
 
@@ -96,14 +114,20 @@ pub fn run(name: &str, settings: &Settings) -> Result<Report> {
 /// Phones at these places, not yet started.
 fn world_at(settings: &Settings, radio: RadioModel, places: Vec<Point>) -> World {
     let setups = places.iter().map(|_| NodeSetup::default()).collect();
-    let config = WorldConfig { seed: settings.seed, threads: settings.threads, ..WorldConfig::default() };
+    let config = WorldConfig {
+        seed: settings.seed,
+        threads: settings.threads,
+        ..WorldConfig::default()
+    };
     World::new(&config, Medium::new(radio, places), setups)
 }
 
 /// Starts all phones within a second, at random moments.
 fn start_all(world: &mut World) -> Result<()> {
     let count = u32::try_from(world.len()).unwrap_or(u32::MAX);
-    let mut order: Vec<(u64, u32)> = (0..count).map(|node| (world.rng().below(10), node)).collect();
+    let mut order: Vec<(u64, u32)> = (0..count)
+        .map(|node| (world.rng().below(10), node))
+        .collect();
     order.sort_unstable();
     for tenth in 0..10 {
         for (_, node) in order.iter().filter(|(moment, _)| *moment == tenth) {
@@ -118,9 +142,14 @@ fn start_all(world: &mut World) -> Result<()> {
 fn random_pair(world: &mut World) -> (u32, u32) {
     let count = u64::try_from(world.len()).unwrap_or(u64::MAX);
     let from = world.rng().below(count);
-    let to = from.saturating_add(1).saturating_add(world.rng().below(count.saturating_sub(1)));
+    let to = from
+        .saturating_add(1)
+        .saturating_add(world.rng().below(count.saturating_sub(1)));
     let to = to.checked_rem(count).unwrap_or(0);
-    (u32::try_from(from).unwrap_or(0), u32::try_from(to).unwrap_or(0))
+    (
+        u32::try_from(from).unwrap_or(0),
+        u32::try_from(to).unwrap_or(0),
+    )
 }
 
 /// Parts of 10,000 as a percentage with two decimals.
@@ -136,5 +165,6 @@ fn idle_rate(world: &mut World, seconds: u64) -> u64 {
     let before = sum(world);
     world.run_for(Duration::from_secs(seconds));
     let sent = sum(world).saturating_sub(before);
-    sent.checked_div(seconds.saturating_mul(u64::from(count))).unwrap_or(0)
+    sent.checked_div(seconds.saturating_mul(u64::from(count)))
+        .unwrap_or(0)
 }

@@ -352,9 +352,15 @@ impl World {
 
 fn config_of(setup: &NodeSetup) -> Config {
     static ORIGIN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-    #[expect(clippy::disallowed_methods, reason = "any moment does: the QUIC library only adds virtual time to it")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any moment does: the QUIC library only adds virtual time to it"
+    )]
     let origin = *ORIGIN.get_or_init(std::time::Instant::now);
-    Config { name: setup.name.clone(), origin }
+    Config {
+        name: setup.name.clone(),
+        origin,
+    }
 }
 
 fn run_shard(

@@ -21,9 +21,12 @@ use thiserror::Error;
 
 use crate::{Chunk, Reference, TreeError};
 
+mod counters;
 mod fetch;
 mod holder;
 mod serve;
+
+pub use counters::RetrievalCounters;
 
 use fetch::Fetch;
 use holder::Holder;
@@ -239,27 +242,6 @@ pub enum RetrievalError {
     /// No such fetch.
     #[error("there is no fetch {0:?}")]
     Unknown(RequestId),
-}
-
-/// What was counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RetrievalCounters {
-    /// Chunks fetched and stored.
-    pub fetched: u64,
-    /// Chunks that the store had already.
-    pub held: u64,
-    /// Chunks whose bytes were not theirs.
-    pub lies: u64,
-    /// Chunks nobody was waiting for.
-    pub unasked: u64,
-    /// Times a holder was silent too long.
-    pub silences: u64,
-    /// Chunks sent to others.
-    pub served: u64,
-    /// Answers that a chunk is not here.
-    pub missing: u64,
-    /// Chunks asked of this node beyond what it owes to one peer or to all.
-    pub refused: u64,
 }
 
 /// Fetches and serves chunks. Holds no chunk longer than one call; its tables are bounded by [`RetrievalConfig`].

@@ -8,11 +8,11 @@ pub mod bundle;
 pub mod chunk;
 mod family;
 pub mod flow;
+pub mod gossip;
+pub mod ids;
 pub mod invite;
 pub mod link;
 pub mod message;
 pub mod route;
-pub mod gossip;
-pub mod ids;
 
 pub use family::{Family, FamilyError};

@@ -147,10 +147,12 @@ impl Custody {
         let (we_roam, it_roams) = (ours >= ROAMS, peer.utility >= ROAMS);
         if clearly_more(peer.utility, ours) {
             // The sender keeps one, to hear that its mail was read.
-            return match held.origin {
-                Origin::Own => half,
+            let most = match held.origin {
+                Origin::Own => held.copies.saturating_sub(1),
                 Origin::Key(_) | Origin::Strangers => held.copies,
             };
+            // More in one grant is refused by who takes.
+            return most.min(self.config.copies / 2);
         }
         let equal = we_roam && it_roams && peer.utility.saturating_mul(2) >= ours;
         let new = self.now.instant < peer.since + NEW_FOR;
@@ -159,7 +161,8 @@ impl Custody {
             return half;
         }
         // Nobody knows yet who gets about: a few copies leave, the rest waits for somebody who does.
-        if !we_roam && held.copies > self.config.copies / 2 {
+        let kept = self.config.copies.saturating_sub(self.config.copies / 4);
+        if !we_roam && held.copies > kept {
             return (held.copies / 4).max(1);
         }
         0

@@ -48,7 +48,13 @@ impl Bucket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// A contact that has proven its key.
-    #[cfg_attr(not(test), expect(dead_code, reason = "links prove no long-term keys; everybody is a stranger"))]
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "links prove no long-term keys; everybody is a stranger"
+        )
+    )]
     Contact,
     /// Anybody else.
     Stranger,
@@ -115,8 +121,7 @@ impl FairShare {
             }
         }
         share.bytes = share.bytes.saturating_add(bytes);
-        let within_left_over =
-            self.used.saturating_add(bytes) <= self.budget.saturating_mul(3) / 4;
+        let within_left_over = self.used.saturating_add(bytes) <= self.budget.saturating_mul(3) / 4;
         if within_left_over || share.bytes <= self.guaranteed(standing) {
             self.used = self.used.saturating_add(bytes);
             true
@@ -181,8 +186,11 @@ mod tests {
     fn one_neighbour_alone_is_not_limited() {
         let mut fair = FairShare::new(1_000);
         let mut share = Share::default();
-        assert!(
-            (0..1_000).all(|_| fair.admit(&mut share, Standing::Stranger, 1_000, Instant::ZERO))
-        );
+        assert!((0..1_000).all(|_| fair.admit(
+            &mut share,
+            Standing::Stranger,
+            1_000,
+            Instant::ZERO
+        )));
     }
 }

@@ -70,7 +70,13 @@ impl Flight {
     }
 
     /// Forgets what an acknowledgement of this session covers; what it shows as missing is due.
-    pub(super) fn handle_ack(&mut self, session: u32, highest: u64, bitmap: Option<u64>, now: Instant) {
+    pub(super) fn handle_ack(
+        &mut self,
+        session: u32,
+        highest: u64,
+        bitmap: Option<u64>,
+        now: Instant,
+    ) {
         let mut index = 0;
         while let Some(flown) = self.frames.get_mut(index) {
             let behind = highest.wrapping_sub(flown.counter);
@@ -112,7 +118,10 @@ impl Flight {
     /// When the next frame is to be sent again.
     pub(super) fn next_due(&self) -> Instant {
         let waiting = self.frames.iter().filter(|f| f.resends < RESENDS_MAX);
-        waiting.map(|flown| flown.due).min().unwrap_or(Instant::NEVER)
+        waiting
+            .map(|flown| flown.due)
+            .min()
+            .unwrap_or(Instant::NEVER)
     }
 
     /// Forgets what is older than `age`: its ends have given it up or sent it again.

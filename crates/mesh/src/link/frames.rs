@@ -2,8 +2,8 @@
 
 use smartmesh_types::{Destination, Instant, Label, LinkAddr, NeighbourId, Now, RadioId, Train};
 use smartmesh_wire::link::{
-    CONTROL_MESSAGE_BYTES_MAX, FRAGMENT_HEADER_BYTES, Fragment, LABELS_RESERVED, SESSION_BIT, SESSION_OVERHEAD_BYTES,
-    SESSION_PREFIX_BYTES, decode_session_header,
+    CONTROL_MESSAGE_BYTES_MAX, FRAGMENT_HEADER_BYTES, Fragment, LABELS_RESERVED, SESSION_BIT,
+    SESSION_OVERHEAD_BYTES, SESSION_PREFIX_BYTES, decode_session_header,
 };
 
 use super::budget::Standing;
@@ -81,7 +81,9 @@ impl Links {
         };
         let newest = session.replay.highest() > before;
         let id = u32::try_from(session.peer).unwrap_or(0);
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
         if peer.radio != radio {
             return;
         }
@@ -103,21 +105,37 @@ impl Links {
             let bytes = u64::try_from(frame.len()).unwrap_or(u64::MAX);
             if peer.bits_per_second < SHARED_AIR_BITS_PER_SECOND
                 && let Some(shared) = self.radios.get_mut(&radio)
-                && !shared.share.admit(&mut peer.share, Standing::Stranger, bytes, now)
+                && !shared
+                    .share
+                    .admit(&mut peer.share, Standing::Stranger, bytes, now)
             {
                 self.counters.data_over_share = self.counters.data_over_share.saturating_add(1);
                 return;
             }
             let start = offset.saturating_add(SESSION_PREFIX_BYTES);
-            data.push(DataFrame { from: NeighbourId(id), label: Label(label), start, length });
+            data.push(DataFrame {
+                from: NeighbourId(id),
+                label: Label(label),
+                start,
+                length,
+            });
             return;
         }
         let payload_end = SESSION_PREFIX_BYTES.saturating_add(length);
-        let payload = frame.get(SESSION_PREFIX_BYTES..payload_end).unwrap_or_default();
+        let payload = frame
+            .get(SESSION_PREFIX_BYTES..payload_end)
+            .unwrap_or_default();
         self.handle_own(NeighbourId(id), index, label, payload, now);
     }
 
-    fn handle_own(&mut self, from: NeighbourId, session: u32, label: u32, payload: &[u8], now: Instant) {
+    fn handle_own(
+        &mut self,
+        from: NeighbourId,
+        session: u32,
+        label: u32,
+        payload: &[u8],
+        now: Instant,
+    ) {
         match label {
             LABEL_ACK => self.handle_ack(from, session, payload, now),
             LABEL_PING => {
@@ -132,7 +150,9 @@ impl Links {
     }
 
     fn handle_control(&mut self, from: NeighbourId, payload: &[u8], now: Instant) {
-        let Some(peer) = self.peers.get_mut(&from.0) else { return };
+        let Some(peer) = self.peers.get_mut(&from.0) else {
+            return;
+        };
         let bytes = u64::try_from(payload.len()).unwrap_or(u64::MAX);
         if !peer.control_budget.take(bytes, now) {
             // Not acknowledged, so it comes again: a neighbour that sends too much slows itself down.
@@ -141,20 +161,31 @@ impl Links {
         }
         let received = peer.control.handle_frame(payload);
         peer.owe_ack(now);
-        self.counters.refused_pieces = self.counters.refused_pieces.saturating_add(received.refused);
+        self.counters.refused_pieces = self
+            .counters
+            .refused_pieces
+            .saturating_add(received.refused);
         for (_, message) in received.messages {
-            self.outputs.push_back(LinkOutput::Control { from, message });
+            self.outputs
+                .push_back(LinkOutput::Control { from, message });
         }
     }
 
     fn handle_fragment(&mut self, from: NeighbourId, payload: &[u8], now: Instant) {
-        let Some(peer) = self.peers.get_mut(&from.0) else { return };
+        let Some(peer) = self.peers.get_mut(&from.0) else {
+            return;
+        };
         peer.owe_ack(now);
-        let joined = Fragment::decode(payload).map(|fragment| peer.reassembly.handle(&fragment, now));
+        let joined =
+            Fragment::decode(payload).map(|fragment| peer.reassembly.handle(&fragment, now));
         match joined {
             Ok(Joined::Kept) => {}
             Ok(Joined::Whole(label, payload)) => {
-                self.outputs.push_back(LinkOutput::Data { from, label: Label(label), payload });
+                self.outputs.push_back(LinkOutput::Data {
+                    from,
+                    label: Label(label),
+                    payload,
+                });
             }
             Ok(Joined::Refused) | Err(_) => {
                 self.counters.refused_pieces = self.counters.refused_pieces.saturating_add(1);
@@ -166,31 +197,52 @@ impl Links {
     ///
     /// # Errors
     /// If the neighbour is gone or the frame is larger than it takes.
-    pub fn seal_frame(&mut self, to: NeighbourId, label: Label, frame: &mut [u8], now: Now) -> Result<Route, SendError> {
+    pub fn seal_frame(
+        &mut self,
+        to: NeighbourId,
+        label: Label,
+        frame: &mut [u8],
+        now: Now,
+    ) -> Result<Route, SendError> {
         let at = now.instant;
         let peer = self.peers.get_mut(&to.0).ok_or(SendError::Gone)?;
         if frame.len() > peer.frame_bytes || frame.len() < SESSION_OVERHEAD_BYTES {
             return Err(SendError::TooLarge(frame.len()));
         }
-        let session = self.sessions.find_mut(peer.sending).ok_or(SendError::Gone)?;
+        let session = self
+            .sessions
+            .find_mut(peer.sending)
+            .ok_or(SendError::Gone)?;
         let counter = session.seal(label.0, frame);
         peer.sent_at = at;
         peer.await_ack(peer.sending, counter, at);
         let resend_after = peer.quality.resend_after(ACK_GAP);
-        peer.flight.push((peer.sending, counter), label.0, frame, resend_after, at);
-        Ok(Route { radio: peer.radio, addr: peer.addr })
+        peer.flight
+            .push((peer.sending, counter), label.0, frame, resend_after, at);
+        Ok(Route {
+            radio: peer.radio,
+            addr: peer.addr,
+        })
     }
 
     /// Sends one packet of any size up to 65,535 bytes, in fragments where it is larger than a frame.
     ///
     /// # Errors
     /// If the neighbour is gone, or the packet would need more than 255 fragments.
-    pub fn send_data(&mut self, to: NeighbourId, label: Label, payload: &[u8], now: Now) -> Result<(), SendError> {
+    pub fn send_data(
+        &mut self,
+        to: NeighbourId,
+        label: Label,
+        payload: &[u8],
+        now: Now,
+    ) -> Result<(), SendError> {
         let peer = self.peers.get_mut(&to.0).ok_or(SendError::Gone)?;
         let room = peer.frame_bytes.saturating_sub(SESSION_OVERHEAD_BYTES);
         if payload.len() <= room {
             let mut frame = vec![0; payload.len().saturating_add(SESSION_OVERHEAD_BYTES)];
-            if let Some(place) = frame.get_mut(SESSION_PREFIX_BYTES..SESSION_PREFIX_BYTES.saturating_add(payload.len())) {
+            if let Some(place) = frame
+                .get_mut(SESSION_PREFIX_BYTES..SESSION_PREFIX_BYTES.saturating_add(payload.len()))
+            {
                 place.copy_from_slice(payload);
             }
             let route = self.seal_frame(to, label, &mut frame, now)?;
@@ -198,12 +250,25 @@ impl Links {
             return Ok(());
         }
         let piece_bytes = room.saturating_sub(FRAGMENT_HEADER_BYTES).max(1);
-        let count = u8::try_from(payload.len().div_ceil(piece_bytes)).map_err(|_| SendError::TooLarge(payload.len()))?;
+        let count = u8::try_from(payload.len().div_ceil(piece_bytes))
+            .map_err(|_| SendError::TooLarge(payload.len()))?;
         peer.next_packet = peer.next_packet.wrapping_add(1);
         let packet = peer.next_packet;
         for (index, bytes) in (0_u8..).zip(payload.chunks(piece_bytes)) {
-            let header = Fragment { packet, index, count, label: label.0, bytes }.encode_header();
-            let counter = self.send_own(to, LABEL_FRAGMENT, &[&header[..], bytes].concat(), now.instant);
+            let header = Fragment {
+                packet,
+                index,
+                count,
+                label: label.0,
+                bytes,
+            }
+            .encode_header();
+            let counter = self.send_own(
+                to,
+                LABEL_FRAGMENT,
+                &[&header[..], bytes].concat(),
+                now.instant,
+            );
             if let (Some(counter), Some(peer)) = (counter, self.peers.get_mut(&to.0)) {
                 peer.await_ack(peer.sending, counter, now.instant);
             }
@@ -227,7 +292,9 @@ impl Links {
         }
         let peer = self.peers.get_mut(&to.0).ok_or(SendError::Gone)?;
         let (stream, queue_bytes) = class.stream();
-        peer.control.push(stream, message, queue_bytes).map_err(|_| SendError::Full)?;
+        peer.control
+            .push(stream, message, queue_bytes)
+            .map_err(|_| SendError::Full)?;
         self.send_control_frames(to, now.instant);
         Ok(())
     }
@@ -235,11 +302,20 @@ impl Links {
     /// Sends what the control streams have to send now.
     pub(super) fn send_control_frames(&mut self, to: NeighbourId, now: Instant) {
         loop {
-            let Some(peer) = self.peers.get_mut(&to.0) else { return };
+            let Some(peer) = self.peers.get_mut(&to.0) else {
+                return;
+            };
             let room = peer.frame_bytes.saturating_sub(SESSION_OVERHEAD_BYTES);
             let resend_after = peer.quality.resend_after(ACK_GAP);
-            let Some(body) = peer.control.poll_frame(room, CONTROL_WINDOW_BYTES, resend_after, now) else { return };
-            let Some(counter) = self.send_own(to, LABEL_CONTROL, &body, now) else { return };
+            let Some(body) = peer
+                .control
+                .poll_frame(room, CONTROL_WINDOW_BYTES, resend_after, now)
+            else {
+                return;
+            };
+            let Some(counter) = self.send_own(to, LABEL_CONTROL, &body, now) else {
+                return;
+            };
             if let Some(peer) = self.peers.get_mut(&to.0) {
                 peer.await_ack(peer.sending, counter, now);
             }
@@ -248,10 +324,16 @@ impl Links {
 
     /// Sends lost data frames again, on links that lose many.
     pub(super) fn resend_data(&mut self, to: NeighbourId, now: Instant) {
-        while let Some(peer) = self.peers.get_mut(&to.0).filter(|peer| peer.resends() && !peer.suspect) {
+        while let Some(peer) = self
+            .peers
+            .get_mut(&to.0)
+            .filter(|peer| peer.resends() && !peer.suspect)
+        {
             let resend_after = peer.quality.resend_after(ACK_GAP);
             let (radio, addr) = (peer.radio, peer.addr);
-            let Some(flown) = peer.flight.poll_resend(resend_after, now) else { return };
+            let Some(flown) = peer.flight.poll_resend(resend_after, now) else {
+                return;
+            };
             let train = Train::single(flown.bytes.clone());
             self.counters.resent = self.counters.resent.saturating_add(1);
             self.transmit(radio, addr, train);
@@ -259,7 +341,13 @@ impl Links {
     }
 
     /// Sends a frame of the link's own; returns its counter.
-    pub(super) fn send_own(&mut self, to: NeighbourId, label: u32, body: &[u8], now: Instant) -> Option<u64> {
+    pub(super) fn send_own(
+        &mut self,
+        to: NeighbourId,
+        label: u32,
+        body: &[u8],
+        now: Instant,
+    ) -> Option<u64> {
         let peer = self.peers.get_mut(&to.0)?;
         let session = self.sessions.find_mut(peer.sending)?;
         let mut frame = Vec::with_capacity(body.len().saturating_add(SESSION_OVERHEAD_BYTES));
@@ -269,8 +357,17 @@ impl Links {
         let counter = session.seal(label, &mut frame);
         peer.sent_at = now;
         let (radio, to) = (peer.radio, Destination::Peer(peer.addr));
-        debug_assert!(frame.first().is_some_and(|first| u32::from(*first) << 24 >= SESSION_BIT), "session frames have the top bit");
-        self.outputs.push_back(LinkOutput::Transmit { radio, to, train: Train::single(frame) });
+        debug_assert!(
+            frame
+                .first()
+                .is_some_and(|first| u32::from(*first) << 24 >= SESSION_BIT),
+            "session frames have the top bit"
+        );
+        self.outputs.push_back(LinkOutput::Transmit {
+            radio,
+            to,
+            train: Train::single(frame),
+        });
         Some(counter)
     }
 }

@@ -17,7 +17,10 @@ impl Links {
     pub(super) fn run_due(&mut self, now: Instant) {
         self.send_beacons(now);
         self.run_handshakes(now);
-        let due = self.peers.values().filter(|peer| peer.next_due(&self.config) <= now);
+        let due = self
+            .peers
+            .values()
+            .filter(|peer| peer.next_due(&self.config) <= now);
         let due: Vec<NeighbourId> = due.map(|peer| peer.id).collect();
         for neighbour in due {
             self.run_peer(neighbour, now);
@@ -26,32 +29,48 @@ impl Links {
 
     fn run_peer(&mut self, neighbour: NeighbourId, now: Instant) {
         let dead = self.config.dead;
-        let Some(peer) = self.peers.get_mut(&neighbour.0) else { return };
+        let Some(peer) = self.peers.get_mut(&neighbour.0) else {
+            return;
+        };
         if peer.heard_at + dead <= now {
             return self.drop_peer(neighbour, now);
         }
         peer.flight.expire(FLIGHT_AGE, now);
         let patience = peer.quality.patience(ACK_GAP);
-        if !peer.suspect && peer.awaited.is_some_and(|awaited| awaited.since + patience <= now) {
+        if !peer.suspect
+            && peer
+                .awaited
+                .is_some_and(|awaited| awaited.since + patience <= now)
+        {
             self.suspect(neighbour, now);
         }
-        let Some(peer) = self.peers.get_mut(&neighbour.0) else { return };
+        let Some(peer) = self.peers.get_mut(&neighbour.0) else {
+            return;
+        };
         if peer.suspect && peer.ping_at <= now {
             let late = now.since(peer.suspect_since) > Duration::from_secs(2);
             peer.ping_at = now + if late { PING_GAP_LATE } else { PING_GAP };
             if let Some(third) = peer.third.clone() {
                 let (radio, to) = (peer.radio, Destination::Peer(peer.addr));
-                self.outputs.push_back(LinkOutput::Transmit { radio, to, train: Train::single(third) });
+                self.outputs.push_back(LinkOutput::Transmit {
+                    radio,
+                    to,
+                    train: Train::single(third),
+                });
             }
             self.ping(neighbour, now);
         }
         self.send_control_frames(neighbour, now);
         self.resend_data(neighbour, now);
-        let Some(peer) = self.peers.get_mut(&neighbour.0) else { return };
+        let Some(peer) = self.peers.get_mut(&neighbour.0) else {
+            return;
+        };
         if peer.ack_at <= now || peer.sent_at + peer.beat_after <= now {
             self.acknowledge(neighbour, now);
         }
-        let Some(peer) = self.peers.get_mut(&neighbour.0) else { return };
+        let Some(peer) = self.peers.get_mut(&neighbour.0) else {
+            return;
+        };
         if peer.began && peer.rekey_at <= now {
             peer.rekey_at = now + Duration::from_secs(10);
             let (radio, addr, beacon) = (peer.radio, peer.addr, peer.beacon);
@@ -60,7 +79,9 @@ impl Links {
     }
 
     fn suspect(&mut self, neighbour: NeighbourId, now: Instant) {
-        let Some(peer) = self.peers.get_mut(&neighbour.0) else { return };
+        let Some(peer) = self.peers.get_mut(&neighbour.0) else {
+            return;
+        };
         peer.suspect = true;
         peer.suspect_since = now;
         peer.ping_at = now;
@@ -72,14 +93,27 @@ impl Links {
     /// Tells a neighbour what came from it; also the sign of life of an idle link.
     fn acknowledge(&mut self, neighbour: NeighbourId, now: Instant) {
         let jitter = self.rng.below(250);
-        let Some(peer) = self.peers.get(&neighbour.0) else { return };
-        let links = u8::try_from(self.peers.values().filter(|other| other.radio == peer.radio).count()).unwrap_or(u8::MAX);
-        let Some(peer) = self.peers.get_mut(&neighbour.0) else { return };
+        let Some(peer) = self.peers.get(&neighbour.0) else {
+            return;
+        };
+        let links = u8::try_from(
+            self.peers
+                .values()
+                .filter(|other| other.radio == peer.radio)
+                .count(),
+        )
+        .unwrap_or(u8::MAX);
+        let Some(peer) = self.peers.get_mut(&neighbour.0) else {
+            return;
+        };
         let beat = u64::try_from(self.config.beat.as_micros()).unwrap_or(u64::MAX);
-        peer.beat_after = Duration::from_micros(beat.saturating_sub(beat.saturating_mul(jitter) / 1_000));
+        peer.beat_after =
+            Duration::from_micros(beat.saturating_sub(beat.saturating_mul(jitter) / 1_000));
         peer.sent_at = now;
         let owed = std::mem::replace(&mut peer.ack_at, Instant::NEVER) != Instant::NEVER;
-        let Some(session) = self.sessions.find(peer.sending) else { return };
+        let Some(session) = self.sessions.find(peer.sending) else {
+            return;
+        };
         let highest = session.replay.highest().unwrap_or(u64::MAX);
         let delay = now.since(peer.highest_at).as_micros() / 32;
         let body = Acknowledgement {
@@ -105,13 +139,23 @@ impl Links {
         }
     }
 
-    pub(super) fn handle_ack(&mut self, neighbour: NeighbourId, session: u32, body: &[u8], now: Instant) {
+    pub(super) fn handle_ack(
+        &mut self,
+        neighbour: NeighbourId,
+        session: u32,
+        body: &[u8],
+        now: Instant,
+    ) {
         let Ok(ack) = Acknowledgement::decode(body) else {
             self.counters.malformed = self.counters.malformed.saturating_add(1);
             return;
         };
-        let Some(sent) = self.sessions.find(session).map(|session| session.next) else { return };
-        let Some(peer) = self.peers.get_mut(&neighbour.0) else { return };
+        let Some(sent) = self.sessions.find(session).map(|session| session.next) else {
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(&neighbour.0) else {
+            return;
+        };
         peer.links = ack.links;
         for (stream, told) in ack.streams.into_iter().enumerate() {
             if let Some(told) = told {
@@ -128,9 +172,12 @@ impl Links {
                 self.outputs.push_back(LinkOutput::Recovered { neighbour });
             }
         }
-        let Some(peer) = self.peers.get_mut(&neighbour.0) else { return };
+        let Some(peer) = self.peers.get_mut(&neighbour.0) else {
+            return;
+        };
         if let Some(metric) = peer.quality.poll_metric(now) {
-            self.outputs.push_back(LinkOutput::Metric { neighbour, metric });
+            self.outputs
+                .push_back(LinkOutput::Metric { neighbour, metric });
         }
         self.send_control_frames(neighbour, now);
         self.resend_data(neighbour, now);
@@ -140,12 +187,16 @@ impl Links {
 impl Peer {
     /// Frames up to `highest` of a session are known to have come, or not to.
     fn note_ack(&mut self, session: u32, highest: u64, ack: &Acknowledgement, now: Instant) {
-        if let Some(timed) = self.timed.filter(|timed| timed.session == session && timed.counter <= highest) {
+        if let Some(timed) = self
+            .timed
+            .filter(|timed| timed.session == session && timed.counter <= highest)
+        {
             self.timed = None;
             // Only the newest frame's delay is told; for older ones the sample would be too long.
             if timed.counter == highest && ack.delay != u16::MAX {
                 let held = Duration::from_micros(u64::from(ack.delay).saturating_mul(32));
-                self.quality.sample_rtt(now.since(timed.since).saturating_sub(held), now);
+                self.quality
+                    .sample_rtt(now.since(timed.since).saturating_sub(held), now);
             }
         }
         if let Some((told_session, told_highest, told_received)) = self.told
@@ -154,16 +205,29 @@ impl Peer {
         {
             let frames = highest.saturating_sub(told_highest);
             let came = u64::from(ack.received.wrapping_sub(told_received));
-            self.quality.sample_loss(frames, frames.saturating_sub(came));
+            self.quality
+                .sample_loss(frames, frames.saturating_sub(came));
         }
-        if self.told.is_none_or(|(told, before, _)| told != session || highest > before) {
+        if self
+            .told
+            .is_none_or(|(told, before, _)| told != session || highest > before)
+        {
             self.told = Some((session, highest, ack.received));
         }
         self.flight.handle_ack(session, highest, ack.bitmap, now);
-        if self.awaited.is_some_and(|awaited| awaited.session != session || awaited.counter <= highest) {
+        if self
+            .awaited
+            .is_some_and(|awaited| awaited.session != session || awaited.counter <= highest)
+        {
             // Whatever was sent later has at least from now on to be answered.
-            let later = self.wanted.filter(|(wanted_session, counter)| *wanted_session != session || *counter > highest);
-            self.awaited = later.map(|(session, counter)| Awaited { session, counter, since: now });
+            let later = self.wanted.filter(|(wanted_session, counter)| {
+                *wanted_session != session || *counter > highest
+            });
+            self.awaited = later.map(|(session, counter)| Awaited {
+                session,
+                counter,
+                since: now,
+            });
         }
     }
 }

@@ -78,10 +78,31 @@ impl Peer {
             Some(awaited) if !self.suspect => awaited.since + self.quality.patience(ACK_GAP),
             Some(_) | None => Instant::NEVER,
         };
-        let ping = if self.suspect { self.ping_at } else { Instant::NEVER };
-        let resend = if self.resends() && !self.suspect { self.flight.next_due() } else { Instant::NEVER };
-        let rekey = if self.began { self.rekey_at } else { Instant::NEVER };
-        let times = [dead, beat, silence, ping, resend, rekey, self.ack_at, self.control.next_due()];
+        let ping = if self.suspect {
+            self.ping_at
+        } else {
+            Instant::NEVER
+        };
+        let resend = if self.resends() && !self.suspect {
+            self.flight.next_due()
+        } else {
+            Instant::NEVER
+        };
+        let rekey = if self.began {
+            self.rekey_at
+        } else {
+            Instant::NEVER
+        };
+        let times = [
+            dead,
+            beat,
+            silence,
+            ping,
+            resend,
+            rekey,
+            self.ack_at,
+            self.control.next_due(),
+        ];
         times.into_iter().min().unwrap_or(Instant::NEVER)
     }
 
@@ -97,7 +118,11 @@ impl Peer {
 
     /// A frame that wants an acknowledgement was sent.
     pub(super) fn await_ack(&mut self, session: u32, counter: u64, now: Instant) {
-        let fresh = Awaited { session, counter, since: now };
+        let fresh = Awaited {
+            session,
+            counter,
+            since: now,
+        };
         self.wanted = Some((session, counter));
         self.awaited.get_or_insert(fresh);
         self.timed.get_or_insert(fresh);

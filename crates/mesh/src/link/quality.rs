@@ -80,10 +80,13 @@ impl Quality {
         if sent == 0 {
             return;
         }
-        let sample = lost.saturating_mul(u64::from(MILLION)) / sent;
+        let sample = lost
+            .saturating_mul(u64::from(MILLION))
+            .checked_div(sent)
+            .unwrap_or(0);
         let weight = sent.min(32);
-        let total = 64;
-        let old = u64::from(self.loss).saturating_mul(total - weight);
+        let total = 64_u64;
+        let old = u64::from(self.loss).saturating_mul(total.saturating_sub(weight));
         let new = old.saturating_add(sample.saturating_mul(weight)) / total;
         self.loss = u32::try_from(new).unwrap_or(MILLION).min(MILLION);
     }
@@ -113,13 +116,19 @@ impl Quality {
     /// Expected cost of a 1,280-byte packet, in microseconds: airtime times the expected number of sendings, half the
     /// smallest round trip, and the fixed cost of a hop.
     pub(super) fn metric(&self) -> u32 {
-        let airtime = PRICED_BITS.saturating_mul(1_000_000) / self.bits_per_second;
+        let airtime = PRICED_BITS
+            .saturating_mul(1_000_000)
+            .checked_div(self.bits_per_second);
+        let airtime = airtime.unwrap_or(u64::MAX);
         let arriving = u64::from(MILLION.saturating_sub(self.loss)).max(50_000);
         // Latency counts with the loss too: each sending again costs a round trip.
         let once = airtime
             .saturating_add(self.min_rtt() / 2)
             .saturating_add(HOP_MICROS);
-        let cost = once.saturating_mul(u64::from(MILLION)) / arriving;
+        let cost = once
+            .saturating_mul(u64::from(MILLION))
+            .checked_div(arriving)
+            .unwrap_or(u64::MAX);
         u32::try_from(cost).unwrap_or(u32::MAX).max(1)
     }
 

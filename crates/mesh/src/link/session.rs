@@ -87,7 +87,7 @@ impl ReplayWindow {
 }
 
 fn place(block: u64) -> usize {
-    usize::try_from(block & (WINDOW_WORDS as u64 - 1)).unwrap_or(0)
+    usize::try_from(block).unwrap_or(0) & (WINDOW_WORDS - 1)
 }
 
 fn bit(counter: u64) -> u64 {

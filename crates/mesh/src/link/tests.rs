@@ -28,7 +28,10 @@ fn addr(node: usize) -> LinkAddr {
 
 impl Air {
     fn new(count: usize, frame_bytes: usize) -> Self {
-        let now = Now { instant: Instant::from_millis(1_000), ..Now::default() };
+        let now = Now {
+            instant: Instant::from_millis(1_000),
+            ..Now::default()
+        };
         let mut air = Self {
             nodes: Vec::new(),
             now,
@@ -42,8 +45,14 @@ impl Air {
             seen_bytes: Vec::new(),
         };
         for node in 0..count {
-            let mut links = Links::new(LinkConfig::default(), &Seed::new([node as u8 + 1; 32]), now);
-            let info = RadioInfo { frame_bytes, bits_per_second: 1_000_000_000, broadcast: Broadcast::Yes, peers: Vec::new() };
+            let mut links =
+                Links::new(LinkConfig::default(), &Seed::new([node as u8 + 1; 32]), now);
+            let info = RadioInfo {
+                frame_bytes,
+                bits_per_second: 1_000_000_000,
+                broadcast: Broadcast::Yes,
+                peers: Vec::new(),
+            };
             links.handle(LinkInput::RadioUp { radio: RADIO, info }, now);
             air.nodes.push(links);
         }
@@ -58,16 +67,22 @@ impl Air {
                 continue;
             };
             let receivers: Vec<usize> = match to {
-                Destination::Broadcast => (0..self.nodes.len()).filter(|other| *other != node).collect(),
+                Destination::Broadcast => (0..self.nodes.len())
+                    .filter(|other| *other != node)
+                    .collect(),
                 Destination::Peer(addr) => vec![addr.as_bytes()[0] as usize],
             };
             self.seen_bytes.push(train.bytes.clone());
             for to in receivers {
                 let lost = self.rng.below(1_000) < self.loss_permille;
-                if to < self.nodes.len() && !lost && !self.cut.contains(&(node.min(to), node.max(to))) {
+                if to < self.nodes.len()
+                    && !lost
+                    && !self.cut.contains(&(node.min(to), node.max(to)))
+                {
                     self.order += 1;
                     let at = self.now.instant + Duration::from_micros(500);
-                    self.flying.insert((at, self.order), (node, to, train.clone()));
+                    self.flying
+                        .insert((at, self.order), (node, to, train.clone()));
                 }
             }
         }
@@ -76,8 +91,17 @@ impl Air {
     fn run(&mut self, millis: u64) {
         let end = self.now.instant + Duration::from_millis(millis);
         loop {
-            let timer = self.nodes.iter().filter_map(Links::next_timeout).min().unwrap_or(Instant::NEVER);
-            let arrival = self.flying.keys().next().map_or(Instant::NEVER, |(at, _)| *at);
+            let timer = self
+                .nodes
+                .iter()
+                .filter_map(Links::next_timeout)
+                .min()
+                .unwrap_or(Instant::NEVER);
+            let arrival = self
+                .flying
+                .keys()
+                .next()
+                .map_or(Instant::NEVER, |(at, _)| *at);
             let next = timer.min(arrival).max(self.now.instant);
             if next > end {
                 self.now.instant = end;
@@ -102,23 +126,36 @@ impl Air {
         let mut frames = Vec::new();
         let train = self.nodes[to].open_train(RADIO, addr(from), train, self.now, &mut frames);
         for frame in frames {
-            self.data.push((to, frame.label, train.bytes[frame.start..frame.start + frame.length].to_vec()));
+            self.data.push((
+                to,
+                frame.label,
+                train.bytes[frame.start..frame.start + frame.length].to_vec(),
+            ));
         }
         self.drain(to);
     }
 
     fn neighbour(&self, node: usize) -> NeighbourId {
-        self.nodes[node].neighbours().next().expect("has a neighbour").id
+        self.nodes[node]
+            .neighbours()
+            .next()
+            .expect("has a neighbour")
+            .id
     }
 
     fn send(&mut self, node: usize, payload: &[u8]) {
         let to = self.neighbour(node);
-        self.nodes[node].send_data(to, Label(77), payload, self.now).unwrap();
+        self.nodes[node]
+            .send_data(to, Label(77), payload, self.now)
+            .unwrap();
         self.drain(node);
     }
 
     fn count(&self, wanted: impl Fn(&LinkOutput) -> bool) -> usize {
-        self.events.iter().filter(|(_, output)| wanted(output)).count()
+        self.events
+            .iter()
+            .filter(|(_, output)| wanted(output))
+            .count()
     }
 }
 
@@ -126,8 +163,15 @@ impl Air {
 fn two_nodes_are_linked_within_twenty_milliseconds() {
     let mut air = Air::new(2, 1_400);
     air.run(20);
-    assert_eq!(air.count(|output| matches!(output, LinkOutput::Up { .. })), 2);
-    assert!(air.nodes.iter().all(|links| links.neighbours().count() == 1));
+    assert_eq!(
+        air.count(|output| matches!(output, LinkOutput::Up { .. })),
+        2
+    );
+    assert!(
+        air.nodes
+            .iter()
+            .all(|links| links.neighbours().count() == 1)
+    );
 }
 
 #[test]
@@ -139,7 +183,9 @@ fn data_and_control_arrive_once_in_order_even_when_half_is_lost_or_frames_are_sm
         let to = air.neighbour(0);
         let messages: Vec<Vec<u8>> = (0..20_u8).map(|n| vec![n; 700]).collect();
         for message in &messages {
-            air.nodes[0].send_control(to, message.clone(), ControlClass::Urgent, air.now).unwrap();
+            air.nodes[0]
+                .send_control(to, message.clone(), ControlClass::Urgent, air.now)
+                .unwrap();
         }
         air.drain(0);
         air.run(8_000);
@@ -151,7 +197,11 @@ fn data_and_control_arrive_once_in_order_even_when_half_is_lost_or_frames_are_sm
                 _ => None,
             })
             .collect();
-        assert_eq!(came, messages.iter().collect::<Vec<_>>(), "frames of {frame_bytes}, loss {loss}");
+        assert_eq!(
+            came,
+            messages.iter().collect::<Vec<_>>(),
+            "frames of {frame_bytes}, loss {loss}"
+        );
         if loss == 0 {
             air.send(0, &[5; 3_000]);
             air.run(10);
@@ -177,7 +227,9 @@ fn a_silent_link_in_use_is_suspected_in_time_and_gives_back_what_was_lost() {
     for n in 40..80_u8 {
         air.send(0, &[n; 100]);
         air.run(5);
-        if suspected_at.is_none() && air.count(|output| matches!(output, LinkOutput::Suspect { .. })) > 0 {
+        if suspected_at.is_none()
+            && air.count(|output| matches!(output, LinkOutput::Suspect { .. })) > 0
+        {
             suspected_at = Some(air.now.instant.since(cut_at));
         }
     }
@@ -187,10 +239,16 @@ fn a_silent_link_in_use_is_suspected_in_time_and_gives_back_what_was_lost() {
     assert!(given_back >= 10, "{given_back}");
     air.cut.clear();
     air.run(1_000);
-    assert_eq!(air.count(|output| matches!(output, LinkOutput::Recovered { .. })), 1);
+    assert_eq!(
+        air.count(|output| matches!(output, LinkOutput::Recovered { .. })),
+        1
+    );
     air.cut.insert((0, 1));
     air.run(15_000);
-    assert_eq!(air.count(|output| matches!(output, LinkOutput::Down { .. })), 2);
+    assert_eq!(
+        air.count(|output| matches!(output, LinkOutput::Down { .. })),
+        2
+    );
 }
 
 #[test]
@@ -211,9 +269,20 @@ fn a_quiet_pair_says_little_and_changes_its_keys() {
     air.seen_bytes.clear();
     air.run(400_000);
     let bytes: usize = air.seen_bytes.iter().map(|bytes| bytes.len() + 62).sum();
-    assert!(bytes / 400 / 2 <= 50, "{} bytes a second and node", bytes / 400 / 2);
-    assert!(air.nodes[0].counters().handshakes >= 3, "{:?}", air.nodes[0].counters());
-    assert_eq!(air.count(|output| matches!(output, LinkOutput::Down { .. })), 0);
+    assert!(
+        bytes / 400 / 2 <= 50,
+        "{} bytes a second and node",
+        bytes / 400 / 2
+    );
+    assert!(
+        air.nodes[0].counters().handshakes >= 3,
+        "{:?}",
+        air.nodes[0].counters()
+    );
+    assert_eq!(
+        air.count(|output| matches!(output, LinkOutput::Down { .. })),
+        0
+    );
     air.send(0, b"still here");
     air.run(5);
     assert_eq!(air.data, [(1, Label(77), b"still here".to_vec())]);
@@ -234,7 +303,11 @@ fn in_a_dense_cell_nobody_keeps_too_many_and_all_hang_together() {
         }
     }
     assert_eq!(reached.len(), 40);
-    let kept: Vec<usize> = air.nodes.iter().map(|links| links.neighbours().count()).collect();
+    let kept: Vec<usize> = air
+        .nodes
+        .iter()
+        .map(|links| links.neighbours().count())
+        .collect();
     assert!(kept.iter().all(|kept| (3..=8).contains(kept)), "{kept:?}");
 }
 
@@ -290,7 +363,11 @@ fn a_flood_of_first_messages_costs_no_diffie_hellman_before_a_cookie() {
             cookie: [0; 16],
             noise: &[7; 32],
         };
-        air.receive(0, 0, Train::single(smartmesh_wire::link::ClearFrame::First(first).encode()));
+        air.receive(
+            0,
+            0,
+            Train::single(smartmesh_wire::link::ClearFrame::First(first).encode()),
+        );
     }
     let counters = air.nodes[0].counters();
     assert!(counters.cookies_sent >= 4_900, "{counters:?}");
@@ -302,10 +379,22 @@ fn carrier_loss_ends_links_at_once() {
     let mut air = Air::new(2, 1_400);
     air.run(300);
     air.send(0, b"on its way");
-    air.nodes[0].handle(LinkInput::CarrierLost { radio: RADIO, peer: None }, air.now);
+    air.nodes[0].handle(
+        LinkInput::CarrierLost {
+            radio: RADIO,
+            peer: None,
+        },
+        air.now,
+    );
     air.drain(0);
-    assert_eq!(air.count(|output| matches!(output, LinkOutput::Undelivered { .. })), 1);
-    assert_eq!(air.count(|output| matches!(output, LinkOutput::Down { .. })), 1);
+    assert_eq!(
+        air.count(|output| matches!(output, LinkOutput::Undelivered { .. })),
+        1
+    );
+    assert_eq!(
+        air.count(|output| matches!(output, LinkOutput::Down { .. })),
+        1
+    );
 }
 
 #[test]
@@ -322,7 +411,11 @@ fn another_version_is_counted_and_answered_with_ours() {
         noise: &[7; 32],
     };
     air.seen_bytes.clear();
-    air.receive(0, 0, Train::single(smartmesh_wire::link::ClearFrame::First(first).encode()));
+    air.receive(
+        0,
+        0,
+        Train::single(smartmesh_wire::link::ClearFrame::First(first).encode()),
+    );
     assert_eq!(air.nodes[0].counters().unknown_version, 1);
     assert_eq!(air.seen_bytes.last().map(|bytes| bytes[0]), Some(6));
 }

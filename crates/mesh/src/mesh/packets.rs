@@ -57,19 +57,28 @@ impl Mesh {
                 return;
             }
             match decision {
-                Forward::Relay { to, label } => return self.relay(to, label, start, end, bytes, now),
+                Forward::Relay { to, label } => {
+                    return self.relay(to, label, start, end, bytes, now);
+                }
                 Forward::RelayInside { to, label, push } => {
                     let payload = bytes.get(start..end).unwrap_or_default();
-                    let mut inside = Vec::with_capacity(payload.len().saturating_add(INNER_LABEL_BYTES));
+                    let mut inside =
+                        Vec::with_capacity(payload.len().saturating_add(INNER_LABEL_BYTES));
                     inside.extend_from_slice(&push.0.to_be_bytes());
                     inside.extend_from_slice(payload);
                     return self.send_packet(to, label, &inside, now);
                 }
                 Forward::Deliver { path } => {
-                    let Some(packet) = bytes.get_mut(start..end) else { return };
+                    let Some(packet) = bytes.get_mut(start..end) else {
+                        return;
+                    };
                     // What does not open has been counted.
                     let opened = match self.flows.open_payload(path, packet, now) {
-                        Ok(Opened::Payload { flow, kind, payload }) => Some((flow, kind, payload.to_vec())),
+                        Ok(Opened::Payload {
+                            flow,
+                            kind,
+                            payload,
+                        }) => Some((flow, kind, payload.to_vec())),
                         Ok(Opened::Consumed) | Err(_) => None,
                     };
                     // The first packet brings its flow up: the layers above must hear of that before they get it.
@@ -77,18 +86,28 @@ impl Mesh {
                         self.handle_flow(output, now);
                     }
                     if let Some((flow, kind, payload)) = opened {
-                        let event = FlowEvent::Received { flow, kind, payload };
+                        let event = FlowEvent::Received {
+                            flow,
+                            kind,
+                            payload,
+                        };
                         self.outputs.push_back(MeshOutput::Flow(event));
                     }
                     return;
                 }
                 Forward::Hold => {
                     let payload = bytes.get(start..end).unwrap_or_default().to_vec();
-                    let held = FlowInput::Data { from, label, payload };
+                    let held = FlowInput::Data {
+                        from,
+                        label,
+                        payload,
+                    };
                     return self.flows.handle(held, &self.routes, now);
                 }
                 Forward::Unwrap { from: link } => {
-                    let Some((inner, _)) = bytes.get(start..end).and_then(split_inner_label) else { return };
+                    let Some((inner, _)) = bytes.get(start..end).and_then(split_inner_label) else {
+                        return;
+                    };
                     (from, label) = (link, inner);
                     start = start.saturating_add(INNER_LABEL_BYTES);
                 }
@@ -98,22 +117,46 @@ impl Mesh {
     }
 
     /// Seals a frame again where it lies, and copies it into the train for its next place.
-    fn relay(&mut self, to: NeighbourId, label: Label, start: usize, end: usize, bytes: &mut [u8], now: Now) {
+    fn relay(
+        &mut self,
+        to: NeighbourId,
+        label: Label,
+        start: usize,
+        end: usize,
+        bytes: &mut [u8],
+        now: Now,
+    ) {
         let first = start.saturating_sub(FRAME_HEADER_BYTES);
         let last = end.saturating_add(FRAME_TAG_BYTES);
-        let Some(frame) = bytes.get_mut(first..last) else { return };
-        if self.links.frame_bytes(to).is_some_and(|most| most < frame.len()) {
+        let Some(frame) = bytes.get_mut(first..last) else {
+            return;
+        };
+        if self
+            .links
+            .frame_bytes(to)
+            .is_some_and(|most| most < frame.len())
+        {
             let payload = bytes.get(start..end).unwrap_or_default().to_vec();
             return self.send_packet(to, label, &payload, now);
         }
         if let Ok(route) = self.links.seal_frame(to, label, frame, now) {
-            Self::fill(&mut self.filling, &mut self.outputs, route.radio, route.addr, frame);
+            Self::fill(
+                &mut self.filling,
+                &mut self.outputs,
+                route.radio,
+                route.addr,
+                frame,
+            );
         }
     }
 
     /// Sends one packet: in a frame of its own, or in fragments where it is larger than a frame.
     pub(super) fn send_packet(&mut self, to: NeighbourId, label: Label, payload: &[u8], now: Now) {
-        let mut frame = Vec::with_capacity(payload.len().saturating_add(FRAME_HEADER_BYTES + FRAME_TAG_BYTES));
+        let mut frame = Vec::with_capacity(
+            payload
+                .len()
+                .saturating_add(FRAME_HEADER_BYTES + FRAME_TAG_BYTES),
+        );
         frame.resize(FRAME_HEADER_BYTES, 0);
         frame.extend_from_slice(payload);
         self.send_frame(to, label, frame, now);
@@ -130,15 +173,29 @@ impl Mesh {
         }
         frame.resize(whole, 0);
         if let Ok(route) = self.links.seal_frame(to, label, &mut frame, now) {
-            Self::fill(&mut self.filling, &mut self.outputs, route.radio, route.addr, &frame);
+            Self::fill(
+                &mut self.filling,
+                &mut self.outputs,
+                route.radio,
+                route.addr,
+                &frame,
+            );
         }
     }
 
-    pub(super) fn seal_and_send(&mut self, flow: FlowId, kind: PayloadKind, payload: &[u8], now: Now) {
+    pub(super) fn seal_and_send(
+        &mut self,
+        flow: FlowId,
+        kind: PayloadKind,
+        payload: &[u8],
+        now: Now,
+    ) {
         // Header, possible inner label, the end-to-end layer and both tags.
         let mut frame = Vec::with_capacity(payload.len().saturating_add(96));
         frame.resize(FRAME_HEADER_BYTES, 0);
-        if let Ok(Sealed::Send { to, label }) = self.flows.seal(flow, kind, payload, &mut frame, now) {
+        if let Ok(Sealed::Send { to, label }) =
+            self.flows.seal(flow, kind, payload, &mut frame, now)
+        {
             self.send_frame(to, label, frame, now);
         }
     }
@@ -150,21 +207,43 @@ impl Mesh {
         addr: LinkAddr,
         frame: &[u8],
     ) {
-        if let Some(open) = filling.as_mut().filter(|open| open.takes(radio, addr, frame.len())) {
+        if let Some(open) = filling
+            .as_mut()
+            .filter(|open| open.takes(radio, addr, frame.len()))
+        {
             open.train.bytes.extend_from_slice(frame);
             open.frames = open.frames.saturating_add(1);
             return;
         }
-        if let Some(Filling { radio, addr, train, .. }) = filling.take() {
-            outputs.push_back(MeshOutput::Transmit { radio, to: Destination::Peer(addr), train });
+        if let Some(Filling {
+            radio, addr, train, ..
+        }) = filling.take()
+        {
+            outputs.push_back(MeshOutput::Transmit {
+                radio,
+                to: Destination::Peer(addr),
+                train,
+            });
         }
         let train = Train::single(frame.to_vec());
-        *filling = Some(Filling { radio, addr, train, frames: 1 });
+        *filling = Some(Filling {
+            radio,
+            addr,
+            train,
+            frames: 1,
+        });
     }
 
     pub(super) fn flush(&mut self) {
-        if let Some(Filling { radio, addr, train, .. }) = self.filling.take() {
-            self.outputs.push_back(MeshOutput::Transmit { radio, to: Destination::Peer(addr), train });
+        if let Some(Filling {
+            radio, addr, train, ..
+        }) = self.filling.take()
+        {
+            self.outputs.push_back(MeshOutput::Transmit {
+                radio,
+                to: Destination::Peer(addr),
+                train,
+            });
         }
     }
 }

@@ -54,7 +54,8 @@ impl Mesh {
     }
 
     pub(super) fn swallows_control(&self, body: &[u8]) -> bool {
-        self.sabotage == Sabotage::DropSetUps && matches!(FlowMessage::decode(body), Ok(FlowMessage::SetUp(_)))
+        self.sabotage == Sabotage::DropSetUps
+            && matches!(FlowMessage::decode(body), Ok(FlowMessage::SetUp(_)))
     }
 
     pub(super) fn sabotage_timeout(&self) -> Option<Instant> {
@@ -82,14 +83,23 @@ impl Mesh {
     }
 
     fn flood(&mut self, now: Now) {
-        let neighbours: Vec<_> = self.links.neighbours().map(|neighbour| neighbour.id).collect();
+        let neighbours: Vec<_> = self
+            .links
+            .neighbours()
+            .map(|neighbour| neighbour.id)
+            .collect();
         for to in neighbours {
             for count in 0..FLOOD_MESSAGES {
                 let mut bytes = now.instant.as_micros().to_be_bytes().to_vec();
                 bytes.extend_from_slice(&count.to_be_bytes());
                 bytes.resize(600, 7);
                 for family in [Family::Route, Family::Flow, Family::Gossip, Family::Bundle] {
-                    let _ = self.links.send_control(to, family.frame(&bytes), ControlClass::Urgent, now);
+                    let _ = self.links.send_control(
+                        to,
+                        family.frame(&bytes),
+                        ControlClass::Urgent,
+                        now,
+                    );
                 }
                 self.send_packet(to, Label(1_000_000_u32.saturating_add(count)), &bytes, now);
             }
@@ -97,14 +107,35 @@ impl Mesh {
     }
 
     fn claim(&mut self, now: Now) {
-        let tags: Vec<_> = self.routes.destinations().map(|destination| destination.tag).collect();
-        let neighbours: Vec<_> = self.links.neighbours().map(|neighbour| neighbour.id).collect();
+        let tags: Vec<_> = self
+            .routes
+            .destinations()
+            .map(|destination| destination.tag)
+            .collect();
+        let neighbours: Vec<_> = self
+            .links
+            .neighbours()
+            .map(|neighbour| neighbour.id)
+            .collect();
         let seqno = u32::try_from(now.instant.as_micros() / 1_000_000).unwrap_or(0);
         for tags in tags.chunks(32) {
-            let updates = tags.iter().map(|tag| Update { tag: *tag, seqno, hops: 1, metric: 1 }).collect();
+            let updates = tags
+                .iter()
+                .map(|tag| Update {
+                    tag: *tag,
+                    seqno,
+                    hops: 1,
+                    metric: 1,
+                })
+                .collect();
             let body = encode_route_body(&[RouteSection::Updates(updates)]);
             for to in &neighbours {
-                let _ = self.links.send_control(*to, Family::Route.frame(&body), ControlClass::Urgent, now);
+                let _ = self.links.send_control(
+                    *to,
+                    Family::Route.frame(&body),
+                    ControlClass::Urgent,
+                    now,
+                );
             }
         }
     }

@@ -10,14 +10,26 @@ use super::mail::befriend;
 use super::{Report, Settings, percent, random_pair, start_all, world_at};
 use crate::{Field, Logged, Loss, Pings, RadioModel, World};
 
-const FIELD: Field = Field { width: 1_000, height: 1_000 };
+const FIELD: Field = Field {
+    width: 1_000,
+    height: 1_000,
+};
 
 /// 50 phones in a square kilometre, as in the mobility scenario.
 fn village(settings: &Settings) -> World {
     let nodes = settings.nodes.unwrap_or(50);
-    let mut rng = smartmesh_crypto::Seed::new([u8::try_from(settings.seed % 251).unwrap_or(0); 32]).split("places").rng();
+    let mut rng = smartmesh_crypto::Seed::new([u8::try_from(settings.seed % 251).unwrap_or(0); 32])
+        .split("places")
+        .rng();
     let places = (0..nodes).map(|_| FIELD.random_point(&mut rng)).collect();
-    world_at(settings, RadioModel { range_m: 200, ..RadioModel::WIFI }, places)
+    world_at(
+        settings,
+        RadioModel {
+            range_m: 200,
+            ..RadioModel::WIFI
+        },
+        places,
+    )
 }
 
 /// Every fifth phone.
@@ -38,14 +50,21 @@ fn honest_pairs(world: &mut World, pairs: u32) -> (u64, u64) {
     let (mut possible, mut reached) = (0_u64, 0_u64);
     for _ in 0..pairs {
         let (from, to) = random_pair(world);
-        if is_bad(from) || is_bad(to) || crate::hops_between(&world.medium, from, to, |node| !is_bad(node)).is_none() {
+        if is_bad(from)
+            || is_bad(to)
+            || crate::hops_between(&world.medium, from, to, |node| !is_bad(node)).is_none()
+        {
             continue;
         }
         possible = possible.saturating_add(1);
         let mut pings = Pings::default();
         let mut after_five = Pings::default();
         for tenth in 0..70 {
-            let pings = if tenth < 50 { &mut pings } else { &mut after_five };
+            let pings = if tenth < 50 {
+                &mut pings
+            } else {
+                &mut after_five
+            };
             pings.send(world, None, from, to, |node| !is_bad(node));
             let log = world.run_for(Duration::from_millis(100));
             pings.note(&log);
@@ -75,7 +94,10 @@ fn cheats(settings: &Settings, how: Sabotage, demand: u64) -> Result<Report> {
     report.say("pairs with an honest path", possible);
     report.say("reached after 5 s", percent(reached, possible));
     let met = reached.saturating_mul(100) >= possible.saturating_mul(demand);
-    report.demand(&format!("at least {demand} % of the pairs with an honest path"), met);
+    report.demand(
+        &format!("at least {demand} % of the pairs with an honest path"),
+        met,
+    );
     Ok(report.finish(&world))
 }
 
@@ -92,10 +114,19 @@ pub(super) fn flood(settings: &Settings) -> Result<Report> {
         running.sabotage(Sabotage::Flood);
     }
     let during = honest_pings(&mut world);
-    report.say("honest pings answered without the flood", percent(before.answered, before.connected));
-    report.say("honest pings answered beside it", percent(during.answered, during.connected));
+    report.say(
+        "honest pings answered without the flood",
+        percent(before.answered, before.connected),
+    );
+    report.say(
+        "honest pings answered beside it",
+        percent(during.answered, during.connected),
+    );
     report.say("frames that the flooder sent", world.traffic(3).frames);
-    report.demand("at least 98 % of honest traffic", during.permyriad() >= 9_800);
+    report.demand(
+        "at least 98 % of honest traffic",
+        during.permyriad() >= 9_800,
+    );
     Ok(report.finish(&world))
 }
 
@@ -117,7 +148,9 @@ fn honest_pings(world: &mut World) -> crate::PingTally {
 pub(super) fn crashes(settings: &Settings) -> Result<Report> {
     let mut report = Report::default();
     let nodes = settings.nodes.unwrap_or(12);
-    let places = (0..nodes).map(|n| crate::Point::metres(i64::from(n % 4) * 80, i64::from(n / 4) * 80)).collect();
+    let places = (0..nodes)
+        .map(|n| crate::Point::metres(i64::from(n % 4) * 80, i64::from(n / 4) * 80))
+        .collect();
     let mut world = world_at(settings, RadioModel::WIFI, places);
     start_all(&mut world)?;
     for from in 0..nodes {
@@ -131,11 +164,20 @@ pub(super) fn crashes(settings: &Settings) -> Result<Report> {
     for round in 0..rounds {
         let victim = u32::try_from(world.rng().below(u64::from(nodes))).unwrap_or(0);
         if down.len() < 4 && !down.contains_key(&victim) {
-            let loss = if world.rng().below(2) == 0 { Loss::Unsynced } else { Loss::Torn };
+            let loss = if world.rng().below(2) == 0 {
+                Loss::Unsynced
+            } else {
+                Loss::Torn
+            };
             world.crash(victim, loss);
             down.insert(victim, round.saturating_add(3));
         }
-        for node in down.iter().filter(|(_, until)| **until <= round).map(|(node, _)| *node).collect::<Vec<_>>() {
+        for node in down
+            .iter()
+            .filter(|(_, until)| **until <= round)
+            .map(|(node, _)| *node)
+            .collect::<Vec<_>>()
+        {
             down.remove(&node);
             world.start(node)?;
         }
@@ -144,16 +186,32 @@ pub(super) fn crashes(settings: &Settings) -> Result<Report> {
         let request = RequestId(round.saturating_add(1));
         pending.insert(request, text.clone());
         let to = world.address((from + nodes / 2) % nodes);
-        world.feed(from, Input::Command(request, Command::SendText { to, text }));
+        world.feed(
+            from,
+            Input::Command(request, Command::SendText { to, text }),
+        );
         let pause = world.rng().below(900).saturating_add(100);
-        note(&world.run_for(Duration::from_millis(pause)), &mut pending, &mut queued, &mut received);
+        note(
+            &world.run_for(Duration::from_millis(pause)),
+            &mut pending,
+            &mut queued,
+            &mut received,
+        );
     }
     // Then everything heals, and what was acknowledged must arrive.
     for node in down.into_keys() {
         world.start(node)?;
     }
-    note(&world.run_for(Duration::from_secs(300)), &mut pending, &mut queued, &mut received);
-    let lost = queued.iter().filter(|text| !received.contains_key(*text)).count();
+    note(
+        &world.run_for(Duration::from_secs(300)),
+        &mut pending,
+        &mut queued,
+        &mut received,
+    );
+    let lost = queued
+        .iter()
+        .filter(|text| !received.contains_key(*text))
+        .count();
     let twice = received.values().filter(|count| **count > 1).count();
     report.say("messages acknowledged to their writers", queued.len());
     report.say("of these not delivered after all healed", lost);

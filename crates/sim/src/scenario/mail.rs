@@ -37,12 +37,18 @@ pub(super) fn walkers(settings: &Settings) -> Result<Report> {
     let mut arrived: BTreeMap<String, Instant> = BTreeMap::new();
     let mut doubles = 0_u64;
     for second in 0..seconds {
-        let moves = (0..WALKERS).map(|walker| (settled + walker, walk(walker, i64::try_from(second).unwrap_or(0))));
+        let moves = (0..WALKERS).map(|walker| {
+            (
+                settled + walker,
+                walk(walker, i64::try_from(second).unwrap_or(0)),
+            )
+        });
         world.medium.move_all(moves.collect::<Vec<_>>());
         epidemic.advance(&world.medium, world.now());
         for Logged { at, event, .. } in world.run_for(Duration::from_secs(1)) {
             if let Event::TextReceived(text) = event {
-                doubles = doubles.saturating_add(u64::from(arrived.insert(text.text, at).is_some()));
+                doubles =
+                    doubles.saturating_add(u64::from(arrived.insert(text.text, at).is_some()));
             }
         }
     }
@@ -52,8 +58,14 @@ pub(super) fn walkers(settings: &Settings) -> Result<Report> {
     report.say("plaintext seen on the air", world.leaks());
     report.demand("no plaintext on the air", world.leaks() == 0);
     let count = u32::try_from(world.len()).unwrap_or(0);
-    let stored = (0..count).filter_map(|node| world.disk(node)).filter(|disk| disk.contains(b"letter ")).count();
-    report.say("phones whose carried mail can be read on disk", stored_by_strangers(stored));
+    let stored = (0..count)
+        .filter_map(|node| world.disk(node))
+        .filter(|disk| disk.contains(b"letter "))
+        .count();
+    report.say(
+        "phones whose carried mail can be read on disk",
+        stored_by_strangers(stored),
+    );
     Ok(report.finish(&world))
 }
 
@@ -67,14 +79,23 @@ fn send_mail(world: &mut World, epidemic: &mut Epidemic) -> Result<Vec<(String, 
     let settled = ISLAND * ISLANDS;
     let mut sent = Vec::new();
     for from in 0..settled {
-        let to = (from + ISLAND + u32::try_from(world.rng().below(u64::from(settled - 2 * ISLAND))).unwrap_or(0)) % settled;
+        let to = (from
+            + ISLAND
+            + u32::try_from(world.rng().below(u64::from(settled - 2 * ISLAND))).unwrap_or(0))
+            % settled;
         befriend(world, from, to)?;
         let text = format!("letter {from} to {to}");
         world.forbid(&[text.clone().into_bytes()]);
         epidemic.send(u64::from(from), from, to);
         let to = world.address(to);
         sent.push((text.clone(), world.now()));
-        world.feed(from, Input::Command(RequestId(u64::from(from) + 1), Command::SendText { to, text }));
+        world.feed(
+            from,
+            Input::Command(
+                RequestId(u64::from(from) + 1),
+                Command::SendText { to, text },
+            ),
+        );
     }
     Ok(sent)
 }
@@ -85,16 +106,30 @@ pub(super) fn befriend(world: &mut World, from: u32, to: u32) -> Result<()> {
     world.feed(to, Input::Command(request, Command::MakeInvite));
     let log = world.run_for(Duration::from_millis(50));
     let invite = log.into_iter().find_map(|logged| match logged.event {
-        Event::Invite { request: answered, text } if answered == request && logged.node == to => Some(text),
+        Event::Invite {
+            request: answered,
+            text,
+        } if answered == request && logged.node == to => Some(text),
         _ => None,
     });
     let text = invite.context("no invite")?;
-    world.feed(from, Input::Command(RequestId(2_000_000), Command::AddContact { text, name: None }));
+    world.feed(
+        from,
+        Input::Command(
+            RequestId(2_000_000),
+            Command::AddContact { text, name: None },
+        ),
+    );
     world.run_for(Duration::from_millis(50));
     Ok(())
 }
 
-fn judge(report: &mut Report, sent: &[(String, Instant)], arrived: &BTreeMap<String, Instant>, epidemic: &Epidemic) {
+fn judge(
+    report: &mut Report,
+    sent: &[(String, Instant)],
+    arrived: &BTreeMap<String, Instant>,
+    epidemic: &Epidemic,
+) {
     let mut delays: Vec<Duration> = Vec::new();
     for (mail, (_, start)) in (0_u64..).zip(sent) {
         delays.extend(epidemic.arrivals().get(&mail).map(|at| at.since(*start)));
@@ -103,15 +138,34 @@ fn judge(report: &mut Report, sent: &[(String, Instant)], arrived: &BTreeMap<Str
     let median = delays.get(delays.len() / 2).copied().unwrap_or_default();
     let limit = median * 3;
     let by_epidemic = delays.iter().filter(|delay| **delay <= limit).count();
-    let ours = sent.iter().filter(|(text, start)| arrived.get(text).is_some_and(|at| at.since(*start) <= limit)).count();
+    let ours = sent
+        .iter()
+        .filter(|(text, start)| {
+            arrived
+                .get(text)
+                .is_some_and(|at| at.since(*start) <= limit)
+        })
+        .count();
     report.say("letters", sent.len());
-    report.say("epidemic flooding: delivered, median time", format!("{} in {} s", delays.len(), median.as_secs()));
-    report.say("within three times that: epidemic, ours", format!("{by_epidemic}, {ours}"));
+    report.say(
+        "epidemic flooding: delivered, median time",
+        format!("{} in {} s", delays.len(), median.as_secs()),
+    );
+    report.say(
+        "within three times that: epidemic, ours",
+        format!("{by_epidemic}, {ours}"),
+    );
     report.say("ours overall", arrived.len());
     let share = u64::try_from(ours).unwrap_or(0).saturating_mul(100);
     let whole = u64::try_from(by_epidemic).unwrap_or(0);
-    report.say("ours of epidemic", percent(u64::try_from(ours).unwrap_or(0), whole));
-    report.demand("at least 95 % of what epidemic flooding delivers", share >= whole.saturating_mul(95));
+    report.say(
+        "ours of epidemic",
+        percent(u64::try_from(ours).unwrap_or(0), whole),
+    );
+    report.demand(
+        "at least 95 % of what epidemic flooding delivers",
+        share >= whole.saturating_mul(95),
+    );
 }
 
 fn home(phone: u32) -> Point {

@@ -7,7 +7,10 @@ use smartmesh_types::Duration;
 use super::{Report, Settings, percent, random_pair, start_all, world_at};
 use crate::{DistanceVector, Field, Pings, RadioModel};
 
-const FIELD: Field = Field { width: 1_000, height: 1_000 };
+const FIELD: Field = Field {
+    width: 1_000,
+    height: 1_000,
+};
 
 /// Pings in each step.
 const PINGS: u64 = 200;
@@ -17,10 +20,17 @@ pub(super) fn run(settings: &Settings) -> Result<Report> {
     let nodes = settings.nodes.unwrap_or(50);
     let steps = settings.seconds.unwrap_or(450) / 15;
     // With this range 50 phones have about 150 links.
-    let radio = RadioModel { range_m: 200, ..RadioModel::WIFI };
+    let radio = RadioModel {
+        range_m: 200,
+        ..RadioModel::WIFI
+    };
     let mut places = Vec::new();
-    let mut rng = smartmesh_crypto::Seed::new([u8::try_from(settings.seed % 251).unwrap_or(0); 32]).split("places").rng();
-    places.resize_with(usize::try_from(nodes).unwrap_or(0), || FIELD.random_point(&mut rng));
+    let mut rng = smartmesh_crypto::Seed::new([u8::try_from(settings.seed % 251).unwrap_or(0); 32])
+        .split("places")
+        .rng();
+    places.resize_with(usize::try_from(nodes).unwrap_or(0), || {
+        FIELD.random_point(&mut rng)
+    });
     let mut world = world_at(settings, radio, places);
     start_all(&mut world)?;
     world.run_for(Duration::from_secs(10));
@@ -46,15 +56,34 @@ pub(super) fn run(settings: &Settings) -> Result<Report> {
     pings.note(&world.run_for(Duration::from_secs(5)));
     let tally = pings.tally();
     let demand = if settings.step_m <= 10 { 9_950 } else { 9_800 };
-    report.say("pings answered of those that the oracle could connect", percent(tally.answered, tally.connected));
+    report.say(
+        "pings answered of those that the oracle could connect",
+        percent(tally.answered, tally.connected),
+    );
     report.say("overall", percent(tally.answered_overall, tally.sent));
     report.say("oracle: connected", percent(tally.connected, tally.sent));
-    report.say("plain distance vector, same trace", percent(tally.distance_vector, tally.connected));
-    report.say("flooding, same trace", format!("100 %, at {} frames a ping", 2 * nodes));
-    report.demand(&format!("at least {}.{:02} % are answered", demand / 100, demand % 100), tally.permyriad() >= demand);
+    report.say(
+        "plain distance vector, same trace",
+        percent(tally.distance_vector, tally.connected),
+    );
+    report.say(
+        "flooding, same trace",
+        format!("100 %, at {} frames a ping", 2 * nodes),
+    );
+    report.demand(
+        &format!(
+            "at least {}.{:02} % are answered",
+            demand / 100,
+            demand % 100
+        ),
+        tally.permyriad() >= demand,
+    );
     let count = u64::from(nodes).max(1);
     let bytes: u64 = (0..nodes).map(|node| world.traffic(node).bytes).sum();
     let seconds = world.now().as_micros() / 1_000_000;
-    report.say("traffic with pings, all headers", format!("{} B/s per phone", bytes / count / seconds.max(1)));
+    report.say(
+        "traffic with pings, all headers",
+        format!("{} B/s per phone", bytes / count / seconds.max(1)),
+    );
     Ok(report.finish(&world))
 }

@@ -17,16 +17,28 @@ pub(super) fn line(settings: &Settings) -> Result<Report> {
 
 pub(super) fn grid(settings: &Settings) -> Result<Report> {
     let side = i64::from(settings.nodes.unwrap_or(49)).isqrt().max(1);
-    let places = (0..side * side).map(|n| Point::metres(n % side * SPACING, n / side * SPACING)).collect();
+    let places = (0..side * side)
+        .map(|n| Point::metres(n % side * SPACING, n / side * SPACING))
+        .collect();
     still(settings, places)
 }
 
 fn still(settings: &Settings, places: Vec<Point>) -> Result<Report> {
     let mut report = Report::default();
-    let mut world = world_at(settings, RadioModel { range_m: 100, ..RadioModel::WIFI }, places);
+    let mut world = world_at(
+        settings,
+        RadioModel {
+            range_m: 100,
+            ..RadioModel::WIFI
+        },
+        places,
+    );
     start_all(&mut world)?;
     let millis = first_answer(&mut world);
-    report.say("first answer from one end to the other after the last start (virtual)", format!("{millis} ms"));
+    report.say(
+        "first answer from one end to the other after the last start (virtual)",
+        format!("{millis} ms"),
+    );
     report.demand("the ends reach each other within a second", millis <= 1_000);
     let mut pings = Pings::default();
     for _ in 0..200 {
@@ -37,7 +49,10 @@ fn still(settings: &Settings, places: Vec<Point>) -> Result<Report> {
     }
     pings.note(&world.run_for(Duration::from_secs(3)));
     let tally = pings.tally();
-    report.say("pings answered of those with a path", percent(tally.answered, tally.connected));
+    report.say(
+        "pings answered of those with a path",
+        percent(tally.answered, tally.connected),
+    );
     report.demand("every ping is answered", tally.answered == tally.connected);
     // Flows of the pings fall asleep first.
     world.run_for(Duration::from_secs(90));

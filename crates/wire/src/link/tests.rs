@@ -96,10 +96,7 @@ fn cut_frames_and_wrong_fields_are_refused() {
         Err(LinkDecodeError::Unknown(9))
     );
     let no_version = [1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
-    assert_eq!(
-        ClearFrame::decode(&no_version),
-        Err(LinkDecodeError::Field)
-    );
+    assert_eq!(ClearFrame::decode(&no_version), Err(LinkDecodeError::Field));
     let clear_index = [7, 0, 0, 0, 1, 2, 3, 4];
     assert_eq!(
         ClearFrame::decode(&clear_index),

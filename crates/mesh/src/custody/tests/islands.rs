@@ -50,7 +50,7 @@ fn an_island_keeps_copies_for_the_walker() {
     for phone in phones(0) {
         let held = world.nodes[phone].custody.store.held.values();
         let own = held.filter(|held| held.origin == Origin::Own);
-        assert_eq!(own.map(|held| held.copies).sum::<u8>(), 4);
+        assert_eq!(own.map(|held| held.copies).sum::<u8>(), 6);
     }
     pass(&mut world, walker, 0);
     pass(&mut world, walker, 1);
@@ -96,7 +96,7 @@ fn a_last_copy_moves_to_who_gets_about_and_survives_crashes() {
                 assert_eq!(world.nodes[phone].custody.held(), 0, "handed over");
             }
             let walker = &world.nodes[walker].custody.store.held;
-            assert_eq!(walker.values().map(|held| held.copies).sum::<u8>(), 4);
+            assert_eq!(walker.values().map(|held| held.copies).sum::<u8>(), 2);
         }
     }
 }
