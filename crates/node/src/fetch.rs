@@ -228,12 +228,8 @@ impl Node {
 
     /// Wants a session on a flow with requests that wait, and a stream in it.
     fn chunks_connect(&mut self, flow: FlowId, now: Now) {
-        if !self
-            .files
-            .lanes
-            .get(&(flow, true))
-            .is_some_and(|lane| lane.stream.is_none())
-        {
+        let lane = self.files.lanes.get(&(flow, true));
+        if lane.is_none_or(|lane| lane.stream.is_some()) {
             return;
         }
         // Refused while the flow is not up: tried again when it is. On a path too thin for sessions nobody holds anything.

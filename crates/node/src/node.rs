@@ -173,7 +173,8 @@ impl Node {
         records: impl IntoIterator<Item = Record>,
         now: Now,
     ) -> Result<Self, RestoreError> {
-        let mut by_core: BTreeMap<u8, Vec<(Vec<u8>, Vec<u8>)>> = BTreeMap::new();
+        type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+        let mut by_core: BTreeMap<u8, Pairs> = BTreeMap::new();
         for Record { key, value } in records {
             if let (Some((core, key)), Some(value)) = (key.split_first(), value) {
                 by_core

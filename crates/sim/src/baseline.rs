@@ -211,7 +211,7 @@ mod tests {
         Medium::new(
             RadioModel::WIFI,
             (0..phones)
-                .map(|n| Point::metres(i64::from(n) * 90, 0))
+                .map(|n| Point::metres(i64::from(n).saturating_mul(90), 0))
                 .collect(),
         )
     }

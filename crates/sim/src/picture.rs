@@ -1,4 +1,5 @@
 //! A picture of a run: phones, who hears whom, and the links that are kept.
+#![expect(clippy::arithmetic_side_effects, reason = "metres of a picture")]
 
 use std::fmt::Write;
 

@@ -1,4 +1,9 @@
 //! The scenarios, one file each, and the settings they share.
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::wildcard_enum_match_arm,
+    reason = "scenarios are test equipment with small numbers, and look for one kind of event at a time"
+)]
 
 mod crowd;
 mod faults;

@@ -107,7 +107,8 @@ impl Now {
     /// The same wall time and a monotonic clock this much later; for tests and drivers that step time.
     pub fn after(self, step: Duration) -> Self {
         let instant = self.instant + step;
-        let whole_secs = (instant.as_micros() / 1_000_000).saturating_sub(self.instant.as_micros() / 1_000_000);
+        let whole_secs =
+            (instant.as_micros() / 1_000_000).saturating_sub(self.instant.as_micros() / 1_000_000);
         Self {
             instant,
             unix: self.unix + Duration::from_secs(whole_secs),

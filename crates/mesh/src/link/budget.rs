@@ -48,12 +48,9 @@ impl Bucket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// A contact that has proven its key.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "links prove no long-term keys; everybody is a stranger"
-        )
+    #[expect(
+        dead_code,
+        reason = "links prove no long-term keys; everybody is a stranger"
     )]
     Contact,
     /// Anybody else.

@@ -351,7 +351,7 @@ mod tests {
             let (mut a, mut b) = (Control::default(), Control::default());
             let mut expected: [Vec<Vec<u8>>; 4] = Default::default();
             for (number, (stream, size)) in sizes.iter().enumerate() {
-                let message = vec![number as u8; *size];
+                let message = vec![u8::try_from(number).unwrap(); *size];
                 a.push(*stream, message.clone(), 1 << 20).unwrap();
                 expected[*stream].push(message);
             }

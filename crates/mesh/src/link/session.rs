@@ -253,6 +253,7 @@ fn slot(index: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeSet;

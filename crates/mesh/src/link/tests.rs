@@ -1,4 +1,10 @@
 //! Links joined by an in-memory medium with delay and loss, under virtual time.
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::wildcard_enum_match_arm,
+    reason = "small numbers of a test, and one kind of output at a time"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
