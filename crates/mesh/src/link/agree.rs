@@ -114,7 +114,13 @@ impl Links {
             .peers
             .values()
             .any(|peer| peer.radio == radio && peer.beacon == first.from);
-        if again || self.peers.len().saturating_add(self.halves.len()) < self.config.kept_max {
+        let asked = self
+            .pending
+            .values()
+            .filter(|pending| pending.to != first.from)
+            .count();
+        let under_way = self.halves.len().saturating_add(asked);
+        if again || self.peers.len().saturating_add(under_way) < self.config.kept_max {
             return true;
         }
         if first.links == 0 && self.peers.len() >= self.config.kept_max {
@@ -281,6 +287,15 @@ impl Links {
             self.counters.handshakes_failed = self.counters.handshakes_failed.saturating_add(1);
             return;
         };
+        let known = self
+            .peers
+            .values()
+            .any(|peer| peer.radio == half.radio && peer.beacon == theirs.id);
+        if !known && self.peers.len() >= self.config.kept_max {
+            // Others were faster; the other side notices by our silence.
+            self.counters.busy = self.counters.busy.saturating_add(1);
+            return;
+        }
         let Ok(finished) = half.handshake.finish() else {
             return;
         };
