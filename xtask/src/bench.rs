@@ -13,7 +13,10 @@ pub(crate) struct Options {
 }
 
 /// Benchmarks that run inside one process: (package, example).
-const IN_PROCESS: [(&str, &str); 1] = [("smartmesh-mesh", "forwarding")];
+const IN_PROCESS: [(&str, &str); 2] = [
+    ("smartmesh-mesh", "flow_rate"),
+    ("smartmesh-mesh", "route_rate"),
+];
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let wanted = |name: &str| {
