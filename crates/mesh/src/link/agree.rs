@@ -353,6 +353,11 @@ impl Links {
             .find(|peer| peer.radio == radio && peer.key == finished.remote_static);
         let id = known.map(|peer| peer.id);
         let fresh = id.is_none();
+        // Only the key counts: a beacon id can be copied off the air.
+        if fresh && self.peers.len() >= self.config.kept_max {
+            self.counters.busy = self.counters.busy.saturating_add(1);
+            return;
+        }
         let id = id.unwrap_or_else(|| {
             let id = NeighbourId(self.next_neighbour);
             self.next_neighbour = self.next_neighbour.wrapping_add(1);
