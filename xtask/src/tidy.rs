@@ -15,7 +15,7 @@ const FILE_LINES_MAX: usize = 600;
 const REFUSED_NAMES: [&str; 5] = ["utils", "helpers", "common", "misc", "manager"];
 
 /// What each of our crates may depend on inside the workspace.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("types", &[]),
     ("wire", &["types"]),
     ("crypto", &["types", "wire"]),
@@ -24,6 +24,10 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("session", &["types", "wire", "crypto"]),
     ("messaging", &["types", "wire", "crypto"]),
     ("storage", &["types", "wire", "crypto"]),
+    ("channel", &["types", "wire", "crypto", "contracts"]),
+    ("light-client", &["types", "wire", "crypto"]),
+    ("wallet", &["types", "crypto", "contracts"]),
+    ("devnet", &["types", "contracts", "light-client"]),
     (
         "node",
         &[
@@ -34,16 +38,55 @@ const ARROWS: [(&str, &[&str]); 17] = [
             "session",
             "messaging",
             "storage",
+            "contracts",
+            "channel",
+            "light-client",
+            "wallet",
         ],
     ),
-    ("sim", &["types", "wire", "crypto", "mesh", "node"]),
+    (
+        "sim",
+        &[
+            "types",
+            "wire",
+            "crypto",
+            "contracts",
+            "mesh",
+            "channel",
+            "node",
+            "devnet",
+        ],
+    ),
     ("radio", &["types"]),
     ("api", &[]),
     (
         "daemon",
-        &["types", "wire", "crypto", "node", "radio", "storage", "api"],
+        &[
+            "types",
+            "wire",
+            "crypto",
+            "contracts",
+            "channel",
+            "light-client",
+            "wallet",
+            "node",
+            "radio",
+            "storage",
+            "devnet",
+            "api",
+        ],
     ),
-    ("smartmesh", &["daemon", "api", "contracts"]),
+    (
+        "smartmesh",
+        &[
+            "daemon",
+            "api",
+            "contracts",
+            "channel",
+            "light-client",
+            "devnet",
+        ],
+    ),
     (
         "tests",
         &[
@@ -55,6 +98,11 @@ const ARROWS: [(&str, &[&str]); 17] = [
             "session",
             "messaging",
             "storage",
+            "contracts",
+            "channel",
+            "light-client",
+            "wallet",
+            "devnet",
             "node",
             "radio",
         ],
@@ -67,7 +115,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
 const NOT_IN_CORES: [&str; 4] = ["tokio", "socket2", "mio", "libc-net"];
 
 /// The cores, and what they are made of.
-const CORES: [&str; 8] = [
+const CORES: [&str; 11] = [
     "types",
     "wire",
     "crypto",
@@ -75,6 +123,9 @@ const CORES: [&str; 8] = [
     "session",
     "messaging",
     "storage",
+    "channel",
+    "light-client",
+    "wallet",
     "node",
 ];
 
