@@ -3,18 +3,25 @@
 //! Types only: no server, no client, no protocol. Addresses are IPv6 texts, ids and references hex, times Unix seconds,
 //! spans microseconds where the name says so. Read [`Status`] and [`Event`] first; `docs/api.md` lists the paths.
 
+mod amount;
 mod connection;
 mod event;
 mod file;
 mod message;
+mod money;
 mod people;
 mod status;
 mod tool;
 
+pub use amount::{Amount, ParseAmountError};
 pub use connection::{Connection, ErrorBody, VERSION_PREFIX};
 pub use event::Event;
 pub use file::{FetchState, File, FileOffer, Shared};
 pub use message::{Direction, Message, MessageState, Path, Queued, SendText};
+pub use money::{
+    Chain, Channel, ChannelPhase, Done, EndChannel, MoneyFlow, MoveFunds, Movement, OpenChannel,
+    Pay, PaymentRequest, Preview, RequestPayment, Services, Signed, Wallet, Way, Words,
+};
 pub use people::{
     AddContact, Added, BlockContact, Contact, Identity, Invite, Nearby, RenameContact,
 };
