@@ -9,6 +9,7 @@ mod process;
 mod sim;
 mod test;
 mod tidy;
+mod web;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -25,6 +26,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Builds the app and the program that holds it.
+    Build,
+    /// Writes down the API's description, from which the app's client is made.
+    Describe,
     /// Starts a village of real nodes on this machine and tells what happens.
     Demo(demo::Options),
     /// Runs all checks.
@@ -47,6 +52,8 @@ enum Command {
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
+        Command::Build => process::build_smartmesh().map(drop),
+        Command::Describe => web::describe(),
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Check => test::check(),

@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::web;
+
 /// The repository's root folder.
 pub(crate) fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -100,8 +102,9 @@ pub(crate) fn need(program: &str, package: &str) -> Result<()> {
     Ok(())
 }
 
-/// Builds the program in release form and returns its path.
+/// Builds the app and, in release form, the program that holds it; returns the program's path.
 pub(crate) fn build_smartmesh() -> Result<PathBuf> {
+    web::build()?;
     run(cargo().args(["build", "--release", "--quiet", "--package", "smartmesh"]))?;
     Ok(target_dir().join("release").join("smartmesh"))
 }

@@ -17,6 +17,15 @@ pub struct Connection {
     pub pid: u32,
 }
 
+/// An address that opens the app in a browser, once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OpenKey {
+    /// The address; its fragment holds the key.
+    pub url: String,
+    /// For how many seconds it opens.
+    pub valid_secs: u64,
+}
+
 /// The body of every answer that is not a success.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {

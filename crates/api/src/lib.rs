@@ -14,7 +14,7 @@ mod status;
 mod tool;
 
 pub use amount::{Amount, ParseAmountError};
-pub use connection::{Connection, ErrorBody, VERSION_PREFIX};
+pub use connection::{Connection, ErrorBody, OpenKey, VERSION_PREFIX};
 pub use event::Event;
 pub use file::{FetchState, File, FileOffer, Shared};
 pub use message::{Direction, Message, MessageState, Path, Queued, SendText};
@@ -23,7 +23,7 @@ pub use money::{
     Pay, PaymentRequest, Preview, RequestPayment, Services, Signed, Wallet, Way, Words,
 };
 pub use people::{
-    AddContact, Added, BlockContact, Contact, Identity, Invite, Nearby, RenameContact,
+    AddContact, Added, BlockContact, Contact, Identity, Invite, Nearby, RenameContact, SetName,
 };
 pub use status::{Bundles, Flow, Neighbour, Radio, Status};
 pub use tool::{Check, Doctor, Perf, PerfReport, Pong, TraceHop, Verdict, Visibility, Whom};

@@ -10,7 +10,18 @@ pub struct Identity {
     pub address: String,
     /// Its public key, 64 hex digits.
     pub key: String,
-    /// The name its user chose.
+    /// What its user is called.
+    pub name: String,
+    /// Whether the user chose the name; else it was made from the address.
+    #[serde(default)]
+    pub name_chosen: bool,
+}
+
+/// Asks to call this node something else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetName {
+    /// 1 to 64 bytes of UTF-8.
     pub name: String,
 }
 

@@ -239,7 +239,7 @@ mod tests {
         Info {
             address: identity.address(),
             key: identity.key(),
-            name: "a".into(),
+            framed_by: None,
             data: "/".into(),
             protection,
             clock_warning: None,

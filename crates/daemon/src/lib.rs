@@ -5,6 +5,7 @@
 //! and for randomness. Read [`Settings`] and [`run`] first; `docs/at-rest.md` and `docs/api.md` say what is on the disk and
 //! on the local port.
 
+mod app;
 mod ask;
 pub mod clock;
 mod convert;
@@ -20,6 +21,7 @@ mod settings;
 mod shell;
 mod stop;
 
+pub use app::file as app_file;
 pub use database::DatabaseError;
 pub use folder::{ConnectionError, FolderError, default_folder, read_connection};
 pub use keystore::{KeystoreError, Protection};

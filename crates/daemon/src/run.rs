@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use smartmesh_api::Connection;
 use smartmesh_crypto::PassphraseCost;
@@ -17,7 +18,7 @@ use crate::database::{self, Database, Write};
 use crate::disk::{Disk, DiskReply, JOBS_MAX};
 use crate::folder::Folder;
 use crate::keystore::{self, Protection};
-use crate::server::{self, Info};
+use crate::server::{self, Door, Info, Name};
 use crate::settings::{RunError, Settings};
 use crate::shell::{Loop, Mark, Shell};
 use crate::{clock, entropy};
@@ -33,23 +34,23 @@ const REMEMBER_TIME: Duration = Duration::from_secs(3_600);
 /// How far the clock may be behind its last known time before the user is told.
 const CLOCK_BACK_MAX: Duration = Duration::from_secs(3_600);
 
-/// Runs a node until it is told to stop.
+/// Runs a node until it is told to stop; `started` is told, once it is up, an address that opens its app once.
 ///
 /// # Errors
 /// If it can't start; each error says what to do.
-pub fn run(settings: Settings) -> Result<(), RunError> {
+pub fn run(settings: Settings, started: impl FnOnce(&str)) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Names of configured peers are looked up there, and nothing else.
         .max_blocking_threads(2)
         .build()
         .map_err(RunError::Runtime)?;
-    let result = runtime.block_on(run_node(settings));
+    let result = runtime.block_on(run_node(settings, started));
     runtime.shutdown_background();
     result
 }
 
-async fn run_node(settings: Settings) -> Result<(), RunError> {
+async fn run_node(settings: Settings, started: impl FnOnce(&str)) -> Result<(), RunError> {
     let folder = Folder::open(&settings.data)?;
     let seed = entropy::seed();
     let passphrase = settings
@@ -68,10 +69,11 @@ async fn run_node(settings: Settings) -> Result<(), RunError> {
     let now = clock::now();
     let clock_warning = clock_warning(&database, now)?;
     let name = choose_name(&settings, &database, address)?;
+    let browsers = browsers_token(&database)?;
     let sequence = database.last_sequence()?;
     let records = database.records()?;
     let config = Config {
-        name: name.clone(),
+        name: name.text.clone(),
         origin: clock::origin(),
     };
     let node = Node::restore(config, keys.identity, &seed.split("node"), records, now)?;
@@ -91,25 +93,34 @@ async fn run_node(settings: Settings) -> Result<(), RunError> {
     // The disk never waits for the loop, so that neither can wait for the other.
     let (replies, from_disk) = mpsc::channel(JOBS_MAX.saturating_mul(2));
     let (disk, disk_thread) = Disk::start(database, replies);
-    let _ = disk.write(
-        Write::Meta {
-            name: "name",
-            value: name.clone().into_bytes(),
-        },
-        None,
-    );
+    for (name, value) in [
+        ("name", name.text.clone().into_bytes()),
+        ("named", vec![u8::from(name.chosen)]),
+        (server::BROWSERS, browsers.clone().into_bytes()),
+    ] {
+        let _ = disk.write(Write::Meta { name, value }, None);
+    }
     let (events, _) = broadcast::channel(EVENTS_MAX);
     let (asks, from_api) = mpsc::channel(ASKS_MAX);
     let token = hex::encode(seed.split("api token").rng().bytes::<32>());
     let info = Info {
         address,
         key,
-        name,
+        framed_by: settings.framed_by.clone(),
         data: folder.path().to_owned(),
         protection: keys.protection,
         clock_warning,
     };
-    let app = server::router(info, token.clone(), api, asks, disk.clone(), events.clone());
+    let door = Arc::new(Door::new(token.clone(), browsers));
+    let app = server::router(
+        info,
+        name,
+        door.clone(),
+        api,
+        asks,
+        disk.clone(),
+        events.clone(),
+    );
     let server = tokio::spawn(server::serve(listener, app));
     folder.write_connection(&Connection {
         url: format!("http://{api}"),
@@ -117,6 +128,10 @@ async fn run_node(settings: Settings) -> Result<(), RunError> {
         pid: std::process::id(),
     })?;
     tell_started(address, api, keys.protection);
+    started(&server::app_address(
+        &format!("http://{api}"),
+        &door.new_key(),
+    ));
     let mut shell = Shell::new(node, radios, tunnel, disk.clone(), events, sequence);
     let result = drive(&mut shell, from_disk, from_api).await;
     folder.remove_connection();
@@ -234,17 +249,30 @@ fn choose_name(
     settings: &Settings,
     database: &Database,
     address: Address,
-) -> Result<String, RunError> {
+) -> Result<Name, RunError> {
     if let Some(name) = &settings.name {
-        return Ok(name.clone());
+        return Ok(Name {
+            text: name.clone(),
+            chosen: true,
+        });
     }
+    let chosen = database.meta("named")?.as_deref() == Some(&[1]);
     let kept = database
         .meta("name")?
         .and_then(|name| String::from_utf8(name).ok());
-    Ok(kept.unwrap_or_else(|| {
+    let text = kept.unwrap_or_else(|| {
         let [.., a, b] = address.octets();
         format!("phone-{a:02x}{b:02x}")
-    }))
+    });
+    Ok(Name { text, chosen })
+}
+
+/// The browsers' token of the last start, or a new one.
+fn browsers_token(database: &Database) -> Result<String, RunError> {
+    let kept = database.meta(server::BROWSERS)?;
+    Ok(kept
+        .and_then(|token| String::from_utf8(token).ok())
+        .unwrap_or_else(server::secret))
 }
 
 /// What to tell the user if this phone's clock has been set back since the last start.

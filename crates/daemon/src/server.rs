@@ -5,6 +5,7 @@
 //! description and the front page wants the token of `api.json` in a header, never in a cookie (cookies don't tell ports
 //! apart); answers carry a policy that lets a browser run nothing from elsewhere.
 
+mod door;
 mod events;
 mod failure;
 mod files;
@@ -16,7 +17,7 @@ mod tools;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -31,6 +32,7 @@ use crate::ask::{Answer, Ask};
 use crate::disk::Disk;
 use crate::keystore::Protection;
 use crate::shell::Mark;
+pub(crate) use door::{BROWSERS, Door, address as app_address, secret};
 use failure::Failure;
 
 /// JSON bodies; a text of 16 KiB may need twice that once it is escaped.
@@ -41,17 +43,26 @@ const JSON_BYTES_MAX: usize = 64 << 10;
 pub(crate) struct Info {
     pub(crate) address: Address,
     pub(crate) key: NodeKey,
-    pub(crate) name: String,
+    pub(crate) framed_by: Option<String>,
     pub(crate) data: PathBuf,
     pub(crate) protection: Protection,
     pub(crate) clock_warning: Option<String>,
+}
+
+/// What the user is called.
+#[derive(Clone, Debug)]
+pub(crate) struct Name {
+    pub(crate) text: String,
+    /// Whether the user chose it; else it was made from the address.
+    pub(crate) chosen: bool,
 }
 
 /// What every handler has at hand.
 #[derive(Clone)]
 pub(crate) struct Api {
     info: Arc<Info>,
-    token: Arc<str>,
+    name: Arc<Mutex<Name>>,
+    door: Arc<Door>,
     address: SocketAddr,
     asks: mpsc::Sender<Ask>,
     disk: Disk<Mark>,
@@ -61,7 +72,8 @@ pub(crate) struct Api {
 /// All paths behind all guards.
 pub(crate) fn router(
     info: Info,
-    token: String,
+    name: Name,
+    door: Arc<Door>,
     address: SocketAddr,
     asks: mpsc::Sender<Ask>,
     disk: Disk<Mark>,
@@ -69,7 +81,8 @@ pub(crate) fn router(
 ) -> Router {
     let api = Api {
         info: Arc::new(info),
-        token: token.into(),
+        name: Arc::new(Mutex::new(name)),
+        door,
         address,
         asks,
         disk,
@@ -83,7 +96,9 @@ pub(crate) fn router(
         .route("/v1/perf", post(tools::perf))
         .route("/v1/visibility", post(tools::visibility))
         .route("/v1/shutdown", post(tools::shutdown))
-        .route("/v1/id", get(people::id))
+        .route("/v1/browsers", delete(door::sign_out))
+        .route("/v1/browsers/key", post(door::key))
+        .route("/v1/id", get(people::id).post(people::set_name))
         .route("/v1/invite", post(people::invite))
         .route("/v1/nearby", get(people::nearby))
         .route("/v1/contacts", get(people::contacts).post(people::add))
@@ -106,11 +121,11 @@ pub(crate) fn router(
             guard::require_token,
         ));
     let open = Router::new()
-        .route("/", get(page::front))
+        .route("/enter", post(door::enter))
         .route("/openapi.json", get(page::description));
     guarded
         .merge(open)
-        .fallback(failure::not_found)
+        .fallback(page::file)
         .layer(DefaultBodyLimit::max(JSON_BYTES_MAX))
         .layer(axum::middleware::from_fn_with_state(
             api.clone(),
@@ -127,6 +142,12 @@ pub(crate) async fn serve(listener: TcpListener, app: Router) {
 }
 
 impl Api {
+    fn name(&self) -> Name {
+        let name = self.name.lock();
+        name.unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+
     async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Failure> {
         let (answer, wait) = oneshot::channel();
         self.asks

@@ -31,6 +31,8 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
     /// The TUN interface to make.
     pub tunnel: Option<String>,
+    /// The only page that may show the app in a frame; an origin on loopback, for the village of the demo.
+    pub framed_by: Option<String>,
     /// The passphrase of the keys at rest.
     pub passphrase: Option<Zeroizing<Vec<u8>>>,
 }
@@ -46,6 +48,7 @@ impl Settings {
             peers: Vec::new(),
             listen: None,
             tunnel: None,
+            framed_by: None,
             passphrase: None,
         }
     }

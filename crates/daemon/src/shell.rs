@@ -273,6 +273,7 @@ impl Shell {
             | Command::Ping { .. }
             | Command::Trace { .. }
             | Command::Perf { .. }
+            | Command::SetName { .. }
             | Command::SetVisible { .. } => {}
         }
         let request = RequestId(self.next_request);

@@ -91,6 +91,11 @@ pub enum Command {
         /// For how many milliseconds to send.
         millis: u64,
     },
+    /// Calls this node something else from now on; who sees it already hears the new name with the next [`Command::SetVisible`].
+    SetName {
+        /// 1 to 64 bytes of UTF-8.
+        name: String,
+    },
     /// Lets people within a few hops see this node's name and keys, or stops it.
     SetVisible {
         /// Whether to be seen.

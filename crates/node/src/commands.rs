@@ -9,6 +9,9 @@ use smartmesh_types::{Address, Now, RequestId, Tag};
 use crate::event::{FileReceived, MessageState, PathKind, TextReceived};
 use crate::{Command, Event, FileOffer, Node, RefusedReason};
 
+/// A name, as it is shown to people and put into invites.
+const NAME_BYTES_MAX: usize = 64;
+
 impl Node {
     pub(crate) fn handle_command(&mut self, request: RequestId, command: Command, now: Now) {
         match command {
@@ -76,6 +79,7 @@ impl Node {
             Command::Ping { to } => self.ping(request, to, now),
             Command::Trace { to } => self.trace(request, to, now),
             Command::Perf { to, millis } => self.perf(request, to, millis, now),
+            Command::SetName { name } => self.set_name(request, name),
             Command::SetVisible { visible: true } => {
                 let name = self.config.name.clone();
                 self.ask_messaging(request, messaging::Command::Show { name }, now);
@@ -84,6 +88,17 @@ impl Node {
                 self.ask_messaging(request, messaging::Command::Hide, now)
             }
         }
+    }
+
+    fn set_name(&mut self, request: RequestId, name: String) {
+        if name.is_empty() || name.len() > NAME_BYTES_MAX {
+            return self.tell(Event::Refused {
+                request,
+                reason: RefusedReason::Invalid("a name has 1 to 64 bytes".to_owned()),
+            });
+        }
+        self.config.name = name;
+        self.tell(Event::Done(request));
     }
 
     fn ask_messaging(&mut self, request: RequestId, command: messaging::Command, now: Now) {

@@ -31,6 +31,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run this device's node until Ctrl-C
     Up(Up),
+    /// Open the app of the running node in a browser
+    Open {
+        /// Only print the address; it opens once, within ten minutes
+        #[arg(long)]
+        print: bool,
+    },
     /// Stop the running node
     Down,
     /// Show the node's state: radios, neighbours, routes, mail
@@ -189,6 +195,12 @@ pub(crate) struct Up {
     /// Make a network interface of this name, so that any program can use the mesh (needs root or CAP_NET_ADMIN)
     #[arg(long = "tun", value_name = "NAME")]
     pub(crate) tunnel: Option<String>,
+    /// Don't open the app in a browser
+    #[arg(long)]
+    pub(crate) no_open: bool,
+    /// The page that may show the app in a frame
+    #[arg(long, value_name = "ORIGIN", hide = true)]
+    pub(crate) framed_by: Option<String>,
     /// A file whose first line protects the keys on disk; SMARTMESH_PASSPHRASE does the same
     #[arg(long, value_name = "FILE")]
     pub(crate) passphrase_file: Option<PathBuf>,

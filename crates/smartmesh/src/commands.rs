@@ -3,6 +3,7 @@
 mod demo;
 mod files;
 mod messages;
+mod open;
 mod people;
 mod tools;
 mod up;
@@ -26,6 +27,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
     let client = || Client::connect(&folder);
     match cli.command {
         Command::Up(up) => up::up(up, folder),
+        Command::Open { print } => open::open(&client()?, format, print),
         Command::Down => tools::down(&client()?),
         Command::Status => tools::status(&client()?, format),
         Command::Nearby => people::nearby(&client()?, format),

@@ -34,6 +34,7 @@ const PIECES_MAX: usize = 16;
 
 /// What a file is and for whom.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Upload {
     /// File name without a path.
     name: String,

@@ -21,6 +21,7 @@ const WAIT_MAX: Duration = Duration::from_secs(3_600);
 
 /// Which messages to list.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Filter {
     /// Only those with a larger sequence.
     #[serde(default)]
@@ -76,6 +77,7 @@ pub(super) async fn send(
 
 /// How long to wait.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Patience {
     /// Answers when the message has arrived, or failed, or after so many milliseconds.
     #[serde(default)]

@@ -1,26 +1,33 @@
-//! What needs no token: the front page and the description of the API.
+//! What needs no token: the app's files and the description of the API.
 
 use axum::Json;
-use axum::response::Html;
+use axum::extract::Request;
+use axum::http::Method;
+use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
-use super::{events, files, messages, people, tools};
+use super::{door, events, failure, files, messages, people, tools};
+use crate::app;
 
-const FRONT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>SmartMesh</title>\
-<h1>SmartMesh is running</h1><p>Use the command <code>smartmesh</code>, or read <a href=\"/openapi.json\">what the local API \
-offers</a>.</p></html>";
-
-/// A page that says that the node runs.
-pub(crate) async fn front() -> Html<&'static str> {
-    std::future::ready(()).await;
-    Html(FRONT)
+/// A file of the app, or the answer that there is no such path.
+pub(crate) async fn file(request: Request) -> Response {
+    if matches!(*request.method(), Method::GET | Method::HEAD)
+        && let Some(file) = app::file(request.uri().path())
+    {
+        return file;
+    }
+    failure::not_found().await.into_response()
 }
 
 /// The description of all paths, made from the types they use.
 pub(crate) async fn description() -> Json<utoipa::openapi::OpenApi> {
     std::future::ready(()).await;
-    Json(Description::openapi())
+    Json(described())
+}
+
+pub(super) fn described() -> utoipa::openapi::OpenApi {
+    Description::openapi()
 }
 
 #[derive(OpenApi)]
@@ -31,13 +38,14 @@ pub(crate) async fn description() -> Json<utoipa::openapi::OpenApi> {
     ),
     paths(
         tools::status, tools::doctor, tools::ping, tools::trace, tools::perf, tools::visibility, tools::shutdown,
-        people::id, people::invite, people::nearby, people::contacts, people::add, people::forget, people::rename, people::block,
+        door::key, door::sign_out,
+        people::id, people::set_name, people::invite, people::nearby, people::contacts, people::add, people::forget, people::rename, people::block,
         messages::list, messages::send, messages::show, messages::read, messages::cancel,
         files::list, files::share, files::fetch, files::cancel, files::content,
         events::stream,
     ),
     components(schemas(smartmesh_api::Event, smartmesh_api::ErrorBody)),
-    modifiers(&Token),
+    modifiers(&Token, &Names),
     security(("token" = []))
 )]
 struct Description;
@@ -52,6 +60,28 @@ impl utoipa::Modify for Token {
                 "token",
                 SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)),
             );
+        }
+    }
+}
+
+/// Names each operation after its subject too: handlers of two subjects may share a name, operations may not.
+struct Names;
+
+impl utoipa::Modify for Names {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        for item in openapi.paths.paths.values_mut() {
+            for operation in [
+                &mut item.get,
+                &mut item.post,
+                &mut item.put,
+                &mut item.delete,
+            ] {
+                let Some(operation) = operation else { continue };
+                let subject = operation.tags.iter().flatten().next();
+                if let (Some(subject), Some(name)) = (subject, &operation.operation_id) {
+                    operation.operation_id = Some(format!("{subject}_{name}"));
+                }
+            }
         }
     }
 }

@@ -3,23 +3,47 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use smartmesh_api::{
-    AddContact, Added, BlockContact, Contact, Identity, Invite, Nearby, RenameContact,
+    AddContact, Added, BlockContact, Contact, Identity, Invite, Nearby, RenameContact, SetName,
 };
 use smartmesh_node::Command;
 
-use super::{Api, Failure};
+use super::{Api, Failure, Name};
 use crate::ask::{Answer, Ask};
 use crate::convert;
+use crate::database::Write;
 
 /// Who this node is.
 #[utoipa::path(get, path = "/v1/id", responses((status = 200, body = Identity)))]
 pub(super) async fn id(State(api): State<Api>) -> Json<Identity> {
     std::future::ready(()).await;
+    let name = api.name();
     Json(Identity {
         address: api.info.address.to_string(),
         key: hex::encode(api.info.key.0),
-        name: api.info.name.clone(),
+        name: name.text,
+        name_chosen: name.chosen,
     })
+}
+
+/// Calls this node something else from now on.
+#[utoipa::path(post, path = "/v1/id", request_body = SetName, responses((status = 200, body = Identity)))]
+pub(super) async fn set_name(
+    State(api): State<Api>,
+    Json(body): Json<SetName>,
+) -> Result<Json<Identity>, Failure> {
+    let text = body.name.trim().to_owned();
+    api.command(Command::SetName { name: text.clone() }).await?;
+    for (name, value) in [("name", text.clone().into_bytes()), ("named", vec![1])] {
+        api.disk.save(Write::Meta { name, value }).await?;
+    }
+    {
+        let mut name = api
+            .name
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        *name = Name { text, chosen: true };
+    }
+    Ok(id(State(api)).await)
 }
 
 /// Makes an invite that somebody else can add.

@@ -31,7 +31,7 @@ fn test() -> Test {
     let info = Info {
         address: identity.address(),
         key: identity.key(),
-        name: "Ann".into(),
+        framed_by: None,
         data: folder.path().into(),
         protection: Protection::Device,
         clock_warning: None,
@@ -40,7 +40,11 @@ fn test() -> Test {
     let (events, _) = broadcast::channel(16);
     let app = router(
         info,
-        TOKEN.into(),
+        Name {
+            text: "Ann".into(),
+            chosen: true,
+        },
+        Arc::new(Door::new(TOKEN.into(), "6b6b".into())),
         HOST.parse().unwrap(),
         asks,
         disk.clone(),
@@ -287,4 +291,57 @@ async fn a_name_that_is_a_path_is_refused() {
             "{name}"
         );
     }
+}
+
+/// The app's client is made from `web/openapi.json`; `cargo xtask describe` writes it anew when the API changes.
+#[test]
+fn the_app_is_built_with_the_served_description() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../web/openapi.json");
+    let mut served = page::described().to_pretty_json().unwrap();
+    served.push('\n');
+    if std::env::var_os("SMARTMESH_DESCRIBE").is_some() {
+        std::fs::write(path, &served).unwrap();
+    }
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        kept == served,
+        "web/openapi.json is not what the node serves; run `cargo xtask describe`"
+    );
+}
+
+#[tokio::test]
+async fn a_browser_enters_with_a_key_that_opens_once() {
+    let test = test();
+    let post = |path: &str, token: &str, body: String| {
+        Request::post(path)
+            .header(header::HOST, HOST)
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body))
+            .unwrap()
+    };
+    let json = async |answer: Response| -> serde_json::Value {
+        let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        serde_json::from_slice(&body).unwrap()
+    };
+    let key = json(test.ask(post("/v1/browsers/key", TOKEN, "{}".into())).await).await;
+    let (page, key) = key["url"].as_str().unwrap().split_once("/#open=").unwrap();
+    assert_eq!(page, format!("http://{HOST}"));
+    let body = serde_json::json!({ "key": key }).to_string();
+    let entered = json(test.ask(post("/enter", "", body.clone())).await).await;
+    let token = entered["token"].as_str().unwrap();
+    assert_ne!(token, TOKEN);
+    let id = || {
+        Request::get("/v1/id")
+            .header(header::HOST, HOST)
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+    };
+    assert_eq!(test.status(id()).await, StatusCode::OK);
+    let again = test.ask(post("/enter", "", body)).await;
+    assert_eq!(again.status(), StatusCode::UNAUTHORIZED);
+    let out = Request::delete("/v1/browsers")
+        .header(header::HOST, HOST)
+        .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"));
+    assert_eq!(test.status(out).await, StatusCode::OK);
+    assert_eq!(test.status(id()).await, StatusCode::UNAUTHORIZED);
 }

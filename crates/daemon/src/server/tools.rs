@@ -27,7 +27,7 @@ pub(super) async fn status(State(api): State<Api>) -> Result<Json<Status>, Failu
     let status = snapshot.status;
     Ok(Json(Status {
         address: status.address.to_string(),
-        name: api.info.name.clone(),
+        name: api.name().text,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_secs: snapshot.uptime.as_secs(),
         data: api.info.data.display().to_string(),

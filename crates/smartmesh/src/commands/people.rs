@@ -17,7 +17,12 @@ pub(super) fn id(client: &Client, format: Format) -> anyhow::Result<()> {
     let invite: Option<Invite> = client.post("/v1/invite", &json!({})).ok();
     let invite = invite.map(|invite| invite.invite);
     if format == Format::Json {
-        let Identity { address, key, name } = identity;
+        let Identity {
+            address,
+            key,
+            name,
+            name_chosen: _,
+        } = identity;
         output::json(&json!({ "address": address, "key": key, "name": name, "invite": invite }));
         return Ok(());
     }

@@ -9,6 +9,7 @@ use smartmesh_daemon::Settings;
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
+use super::open;
 use crate::cli::Up;
 
 /// Variable that holds the passphrase.
@@ -26,6 +27,11 @@ pub(super) fn up(up: Up, data: PathBuf) -> anyhow::Result<()> {
         .compact()
         .init();
     let passphrase = passphrase(&up)?;
+    let show = if up.no_open {
+        open::Show::Nothing
+    } else {
+        open::Show::ForPeople
+    };
     let settings = Settings {
         name: up.name,
         api: up.api,
@@ -33,10 +39,11 @@ pub(super) fn up(up: Up, data: PathBuf) -> anyhow::Result<()> {
         peers: up.peers,
         listen: up.listen,
         tunnel: up.tunnel,
+        framed_by: up.framed_by,
         passphrase,
         ..Settings::new(data)
     };
-    smartmesh_daemon::run(settings)?;
+    smartmesh_daemon::run(settings, |address| open::show(address, show))?;
     Ok(())
 }
 

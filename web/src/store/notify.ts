@@ -1,0 +1,30 @@
+// Notifications of the phone, where they are allowed, and only while nobody looks at the page.
+import type { Message } from '../api/client';
+import { t } from '../words/words.svelte';
+
+const PLACE = 'smartmesh.notify';
+
+export const canNotify = (): boolean => 'Notification' in window && 'serviceWorker' in navigator;
+
+export function notifies(): boolean {
+  try {
+    return canNotify() && Notification.permission === 'granted' && localStorage.getItem(PLACE) === 'on';
+  } catch {
+    return false;
+  }
+}
+
+/** Asks for the permission at the moment the person wants it; whether it is given. */
+export async function setNotify(on: boolean): Promise<boolean> {
+  if (on && (await Notification.requestPermission()) !== 'granted') return false;
+  localStorage.setItem(PLACE, on ? 'on' : 'off');
+  return true;
+}
+
+export function notify(from: string, message: Message): void {
+  if (!notifies() || document.visibilityState === 'visible') return;
+  const body = message.file ? t('chats.file', { name: message.file.name }) : message.text;
+  void navigator.serviceWorker.ready.then((worker) =>
+    worker.showNotification(from, { body, tag: message.peer, icon: '/icon.svg', data: `#/chats/${message.peer}` }),
+  );
+}
