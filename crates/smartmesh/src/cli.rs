@@ -1,5 +1,7 @@
 //! Words and flags of the command line.
 
+pub(crate) mod light;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -125,6 +127,11 @@ pub(crate) enum Command {
         /// For how many seconds
         #[arg(long, short, default_value_t = 5.0)]
         seconds: f64,
+    },
+    /// Verify Ethereum's light-client data, and see what this phone believes
+    Light {
+        #[command(subcommand)]
+        command: light::Light,
     },
     /// Check each layer, and say what to do where something is wrong
     Doctor,

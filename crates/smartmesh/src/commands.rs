@@ -2,6 +2,7 @@
 
 mod demo;
 mod files;
+mod light;
 mod messages;
 mod open;
 mod people;
@@ -61,6 +62,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Trace { to } => tools::trace(&client()?, format, to),
         Command::Perf { to, seconds } => tools::perf(&client()?, format, to, seconds),
         Command::Demo { once } => demo::demo(once),
+        Command::Light { command } => light::light(command),
         Command::Doctor => tools::doctor(&client()?, format),
         Command::Visible { state } => tools::visible(&client()?, format, state),
     }
