@@ -176,6 +176,47 @@ fn mail_crosses_between_partitions_with_a_walker() -> Result<()> {
 }
 
 #[test]
+fn a_photo_is_carried_between_partitions_with_a_walker() -> Result<()> {
+    if !root("a carried photo") {
+        return Ok(());
+    }
+    // Host 1 walks between host 0 and host 2, who never hear each other.
+    let mut lab = Lab::line(3)?;
+    lab.start_all()?;
+    reach(&lab, 0, 2)?;
+    lab.befriend(0, 2)?;
+    lab.cut(1, 2, Cut::Visible)?;
+    let photo = lab.data(0).join("photo.bin");
+    let bytes: Vec<u8> = (0..200_u32 * 1_024)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    std::fs::write(&photo, &bytes)?;
+    lab.ask(0, &["share", &photo.to_string_lossy(), "--to", "host2"])?;
+    // The offer and four parts of the photo.
+    wait::until("a carrier of all parts", || {
+        let status = lab.ask(1, &["status"]).ok()?;
+        let held = status
+            .pointer("/bundles/held")
+            .or_else(|| status.pointer("/mail/held"))?;
+        (held.as_u64()? >= 5).then_some(())
+    });
+    lab.cut(0, 1, Cut::Visible)?;
+    lab.kill(0)?;
+    lab.mend(1, 2, Cut::Visible)?;
+    let here = || {
+        let files = lab.ask(2, &["get"]).ok()?;
+        let file = files.as_array()?.first()?.clone();
+        let text = file.to_string();
+        text.contains("complete").then_some(())
+    };
+    wait::until("the photo to be there by itself", here);
+    let target = lab.data(2).join("got.bin");
+    lab.ask(2, &["get", "photo.bin", "--out", &target.to_string_lossy()])?;
+    assert!(std::fs::read(&target)? == bytes, "the same bytes");
+    Ok(())
+}
+
+#[test]
 fn garbage_is_counted_and_hurts_nobody() -> Result<()> {
     if !root("garbage") {
         return Ok(());

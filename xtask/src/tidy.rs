@@ -53,6 +53,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
             "contracts",
             "mesh",
             "channel",
+            "storage",
             "node",
             "devnet",
         ],

@@ -27,17 +27,20 @@ use smartmesh_wire::bundle::{
 use smartmesh_wire::ids::ShortId;
 
 use allowance::Allowance;
-use contact::{Incoming, Peer};
+use contact::Peer;
+use elsewhere::Elsewhere;
 pub use interface::{
     CustodyConfig, CustodyCounters, CustodyError, CustodyInput, CustodyOutput, PeerRef, Record,
     RestoreError,
 };
 use spread::Company;
 use store::{Held, Kept, Lifetime, Origin, Seen, Store};
+use transfer::Incoming;
 
 mod allowance;
 mod announce;
 mod contact;
+mod elsewhere;
 mod interface;
 mod records;
 mod spread;
@@ -67,6 +70,7 @@ pub struct Custody {
     /// When each carrier was last asked for, by tag.
     wishes: BTreeMap<Vec<u8>, Instant>,
     company: Company,
+    elsewhere: Elsewhere,
     /// To be told to neighbours at the end of this input, except to who said so.
     fresh_held: Vec<(BundleId, Option<PeerRef>)>,
     fresh_vaccines: Vec<(Vaccine, Option<PeerRef>)>,
@@ -99,6 +103,7 @@ impl Custody {
             wanted: BTreeMap::new(),
             wishes: BTreeMap::new(),
             company: Company::default(),
+            elsewhere: Elsewhere::default(),
             fresh_held: Vec::new(),
             fresh_vaccines: Vec::new(),
             heard: Allowance::new(now.instant),
@@ -144,7 +149,8 @@ impl Custody {
             } => {
                 return self.handle_deposit(to, payload, expires, priority, receipt);
             }
-            CustodyInput::Reveal { receipt } => return self.handle_reveal(receipt),
+            CustodyInput::Reveal { receipt } => self.handle_reveal(receipt),
+            CustodyInput::ComesOtherwise { commitments } => self.note_coming(commitments),
             CustodyInput::NeighbourUp { neighbour } => self.handle_up(neighbour),
             CustodyInput::NeighbourDown { neighbour } => self.handle_down(neighbour),
             CustodyInput::Identified { neighbour, key } => {
@@ -215,6 +221,11 @@ impl Custody {
     /// Bytes of payload held, own mail included.
     pub fn held_bytes(&self) -> u64 {
         self.store.bytes_all()
+    }
+
+    /// Bytes of payload deposited here and still held.
+    pub fn own_bytes(&self) -> u64 {
+        self.store.own_bytes()
     }
 
     /// How many of the bundles held were deposited here.
@@ -372,7 +383,7 @@ impl Custody {
         self.outputs.push_back(CustodyOutput::Delivered { payload });
     }
 
-    fn handle_reveal(&mut self, receipt: [u8; 32]) -> Result<(), CustodyError> {
+    fn handle_reveal(&mut self, receipt: [u8; 32]) {
         let commitment = store::commitment_of(&receipt);
         let held = self.store.held.values().map(|held| &held.header);
         let read = self
@@ -383,7 +394,9 @@ impl Custody {
         let header = held
             .chain(read)
             .find(|header| header.commitment == commitment);
-        let header = *header.ok_or(CustodyError::UnknownReceipt)?;
+        let Some(header) = header.copied() else {
+            return self.note_here(receipt);
+        };
         let vaccine = Vaccine {
             core: store::core_of(&header),
             receipt,
@@ -391,7 +404,6 @@ impl Custody {
             life_secs: header.life_secs,
         };
         self.apply_vaccine(&vaccine, None, Learnt::Here);
-        Ok(())
     }
 
     /// Keeps a vaccine, clears the bundle it is for, and passes it on. One for a bundle never seen costs its bringer.
@@ -400,7 +412,8 @@ impl Custody {
         if self.store.vaccines.contains_key(&id) {
             return;
         }
-        let known = self.store.knows(id) || self.incoming.contains_key(&id);
+        let known =
+            learnt == Learnt::Here || self.store.knows(id) || self.incoming.contains_key(&id);
         let lifetime = Lifetime {
             expires: vaccine.expires,
             life_secs: vaccine.life_secs,

@@ -214,6 +214,8 @@ pub enum Output {
         receipt: [u8; 32],
         /// Whether it passes others.
         urgency: Urgency,
+        /// The file it offers, whose content may be carried as well.
+        file: Option<FileOffer>,
     },
     /// The message that this secret belongs to has arrived, here or there: carriers may drop their copies.
     Reveal {

@@ -121,8 +121,11 @@ impl Node {
                 Answer::Invite(text) => Event::Invite { request, text },
                 Answer::Queued(message) => Event::Queued { request, message },
             }),
-            messaging::Event::MessageReceived(message) => self.tell_message(message),
+            messaging::Event::MessageReceived(message) => self.tell_message(message, now),
             messaging::Event::StateChanged { message, state } => {
+                if let messaging::MessageState::Failed(_) = &state {
+                    self.stop_carrying(message, now);
+                }
                 self.tell(Event::MessageState {
                     message,
                     state: state_in_words(state),
@@ -141,7 +144,7 @@ impl Node {
         }
     }
 
-    fn tell_message(&mut self, received: messaging::Message) {
+    fn tell_message(&mut self, received: messaging::Message, now: Now) {
         let messaging::Message {
             id: message,
             from,
@@ -169,13 +172,14 @@ impl Node {
                     name: offer.name,
                     media_type: offer.media_type,
                 };
-                self.tell(Event::FileReceived(FileReceived {
+                let event = Event::FileReceived(FileReceived {
                     message,
                     from,
-                    offer,
+                    offer: offer.clone(),
                     sent_at,
                     path,
-                }));
+                });
+                self.expect_file(message, &offer, event, now);
             }
             Content::Unsupported { kind } => {
                 let text = format!("(a message of kind {kind}, which this version cannot show)");

@@ -55,6 +55,17 @@ impl Files {
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.retrieval.next_timeout()
     }
+
+    pub(crate) fn retrieval_mut(&mut self) -> &mut Retrieval {
+        &mut self.retrieval
+    }
+
+    /// The files that are being fetched.
+    pub(crate) fn references(&self) -> impl Iterator<Item = &[u8]> {
+        self.fetches
+            .values()
+            .map(|(reference, _)| reference.as_slice())
+    }
 }
 
 impl Node {
@@ -92,6 +103,7 @@ impl Node {
             });
         }
         self.tell(Event::Done(request));
+        self.fetches_changed(now);
     }
 
     pub(crate) fn cancel_fetch(&mut self, request: RequestId, reference: &[u8], now: Now) {
@@ -110,6 +122,7 @@ impl Node {
                 .handle(RetrievalInput::Cancel { id }, now);
         }
         self.tell(Event::Done(request));
+        self.fetches_changed(now);
     }
 
     pub(crate) fn files_tick(&mut self, now: Now) {
@@ -123,6 +136,7 @@ impl Node {
         now: Now,
     ) {
         let chunk = ChunkAddress(address);
+        self.cut_chunk(address, bytes.as_deref(), now);
         if self.files.finding.remove(&address) {
             let held = if bytes.is_some() { Held::Yes } else { Held::No };
             let _ = self.files.retrieval.handle(
@@ -162,12 +176,12 @@ impl Node {
                     .push_back(Output::LoadChunk { address: address.0 });
             }
             RetrievalOutput::Send { to, message } => self.send_chunk_message(to, &message, now),
-            RetrievalOutput::Event(event) => self.tell_fetch(event),
+            RetrievalOutput::Event(event) => self.tell_fetch(event, now),
         }
         true
     }
 
-    fn tell_fetch(&mut self, event: RetrievalEvent) {
+    fn tell_fetch(&mut self, event: RetrievalEvent, now: Now) {
         match event {
             RetrievalEvent::Progress { id, bytes_done, .. } => {
                 if let Some((reference, _)) = self.files.fetches.get(&id) {
@@ -179,20 +193,31 @@ impl Node {
                 }
             }
             RetrievalEvent::Complete { id, .. } => {
+                if self.look_over(id, true, now) {
+                    return;
+                }
                 if let Some((reference, holders)) = self.files.fetches.remove(&id) {
                     self.tell(Event::FetchComplete {
-                        reference,
+                        reference: reference.clone(),
                         holders: holders.into_iter().collect(),
                     });
+                    self.file_is_here(&reference);
+                    self.fetches_changed(now);
                 }
             }
             RetrievalEvent::Failed { id, reason } => {
-                if let Some((reference, _)) = self.files.fetches.remove(&id) {
-                    self.tell(Event::FetchFailed {
-                        reference,
-                        reason: reason.to_string(),
-                    });
+                if self.look_over(id, false, now) {
+                    return;
                 }
+                if let Some((reference, _)) = self.files.fetches.remove(&id) {
+                    self.fetches_changed(now);
+                    let mut reason = reason.to_string();
+                    if self.may_be_carried(&reference) {
+                        reason.push_str("; if people carry it here, it will appear by itself");
+                    }
+                    self.tell(Event::FetchFailed { reference, reason });
+                }
+                self.look_next(now);
             }
             RetrievalEvent::HolderDropped { .. } => {}
         }

@@ -3,6 +3,7 @@
 //!
 //! Read [`Input`] and [`Output`] first; `wiring.rs` is the data-flow diagram.
 
+mod carried;
 mod command;
 mod commands;
 mod counters;

@@ -1,6 +1,6 @@
 //! Carried mail and gossip, joined to messaging.
 //!
-//! A bundle's payload is `kind 1 | content`; kind 0 is a sealed message.
+//! A bundle's payload is `kind 1 | content`; kind 0 is a sealed message, kind 1 a part of a file.
 
 use smartmesh_mesh::MeshInput;
 use smartmesh_mesh::custody::{CustodyInput, CustodyOutput, PeerRef};
@@ -11,6 +11,7 @@ use smartmesh_types::{Duration, FlowId, Now, UnixTime};
 use smartmesh_wire::bundle::Priority;
 use smartmesh_wire::gossip::GossipKind;
 
+use crate::carried::FILE_PART;
 use crate::wiring::{FOR_MAIL, prefixed};
 use crate::{Node, Record};
 
@@ -54,15 +55,19 @@ impl Node {
                 self.mesh
                     .send(flow, PayloadKind::Message, &prefixed(FOR_MAIL, &body), now);
             }
-            CustodyOutput::Delivered { payload } => {
-                if let Some((&SEALED_MESSAGE, sealed)) = payload.split_first() {
+            CustodyOutput::Delivered { payload } => match payload.split_first() {
+                Some((&SEALED_MESSAGE, sealed)) => {
                     let bundle = messaging::Input::Bundle {
                         sealed: sealed.to_vec(),
                     };
                     let _ = self.messaging.handle(bundle, now);
                 }
-            }
+                Some((&FILE_PART, part)) => self.handle_part(part.to_vec(), now),
+                // Of a later version.
+                Some(_) | None => {}
+            },
             CustodyOutput::Acked { commitment } => {
+                self.part_read(commitment);
                 let _ = self
                     .messaging
                     .handle(messaging::Input::BundleAcked { commitment }, now);

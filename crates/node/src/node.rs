@@ -16,7 +16,7 @@ use crate::gate::Gate;
 use crate::people::People;
 use crate::perf::Perf;
 use crate::probe::Probes;
-use crate::{Command, Event, fetch};
+use crate::{Command, Event, carried, fetch};
 
 /// What the user may set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,6 +150,7 @@ pub struct Node {
     pub(crate) probes: Probes,
     pub(crate) perf: Perf,
     pub(crate) files: fetch::Files,
+    pub(crate) carried: carried::Carried,
     pub(crate) outputs: VecDeque<Output>,
 }
 
@@ -159,7 +160,9 @@ impl Node {
         let messaging =
             Messaging::new(messaging_config(), &identity, &seed.split("messaging"), now);
         let custody = Custody::new(CustodyConfig::default(), &seed.split("custody"), now);
-        Self::with(config, identity, messaging, custody, seed, now)
+        let mut node = Self::with(config, identity, messaging, custody, seed, now);
+        node.begin(now);
+        node
     }
 
     /// A node that remembers what its records say.
@@ -221,7 +224,18 @@ impl Node {
                 core: "carried mail",
                 reason: error.to_string(),
             })?;
-        Ok(Self::with(config, identity, messaging, custody, seed, now))
+        let mut node = Self::with(config, identity, messaging, custody, seed, now);
+        let files = by_core
+            .remove(&carried::CARRIED_RECORDS)
+            .unwrap_or_default();
+        // Before carried mail brings the parts that came just before the end.
+        node.restore_carried(files, now)
+            .map_err(|key| RestoreError {
+                core: "carried files",
+                reason: format!("record {key:02x?}"),
+            })?;
+        node.begin(now);
+        Ok(node)
     }
 
     fn with(
@@ -241,7 +255,7 @@ impl Node {
             config.origin,
             now,
         );
-        let mut node = Self {
+        Self {
             config,
             mesh,
             messaging,
@@ -253,12 +267,15 @@ impl Node {
             probes: Probes::new(&seed.split("probes")),
             perf: Perf::default(),
             files: fetch::Files::new(now),
+            carried: carried::Carried::default(),
             outputs: VecDeque::new(),
             identity,
-        };
-        node.contacts_changed(now);
-        node.settle(now);
-        node
+        }
+    }
+
+    fn begin(&mut self, now: Now) {
+        self.contacts_changed(now);
+        self.settle(now);
     }
 
     /// Takes one input. Never fails: what is wrong with bytes from outside is counted, what is wrong with a command is

@@ -7,8 +7,8 @@
 //!            ── probe ──→ ping
 //! mesh gossip ── prekeys → messaging        mesh routes ── changed → who is near
 //!             ── mail ───→ carried mail
-//! mesh custody ── read ──→ messaging, files
-//! messaging ── packets → flows   ── deposits → custody   ── prekeys → gossip
+//! mesh custody ── read ──→ messaging, carried files ── chunks → the store, files
+//! messaging ── packets → flows   ── deposits → custody, carried files → custody   ── prekeys → gossip
 //! ```
 
 use smartmesh_mesh::MeshOutput;
@@ -38,10 +38,14 @@ impl Node {
                 self.outputs.push_back(Output::Persist { id, records });
             } else if let Some((id, records)) = self.mail_gate.begin(&mut self.next_persist) {
                 self.outputs.push_back(Output::Persist { id, records });
+            } else if let Some((id, records)) = self.carried.gate.begin(&mut self.next_persist) {
+                self.outputs.push_back(Output::Persist { id, records });
             } else if let Some(output) = self.messages_gate.release() {
                 self.handle_messaging(output, now);
             } else if let Some(output) = self.mail_gate.release() {
                 self.handle_custody(output, now);
+            } else if let Some(output) = self.carried.gate.release() {
+                self.handle_carried(output, now);
             } else if let Some(output) = self.sessions.poll_output() {
                 self.handle_session(output, now);
             } else if !self.settle_files(now) {
@@ -57,6 +61,7 @@ impl Node {
         for output in self.mail_gate.complete(id) {
             self.handle_custody(output, now);
         }
+        self.carried_persisted(id, now);
     }
 
     fn handle_mesh(&mut self, output: MeshOutput, now: Now) {
@@ -217,8 +222,12 @@ impl Node {
                 expires,
                 receipt,
                 urgency,
-                ..
+                file,
+                message,
             } => {
+                if let Some(offer) = file {
+                    self.carry_file(message, to, &offer, expires, now);
+                }
                 self.deposit_message(
                     Deposit {
                         to,

@@ -19,6 +19,7 @@ pub struct Disk {
     durable: BTreeMap<Vec<u8>, Vec<u8>>,
     pending: Vec<(PersistId, Vec<Record>)>,
     chunks: BTreeMap<[u8; 32], Vec<u8>>,
+    stored_again: u64,
 }
 
 impl Disk {
@@ -63,7 +64,14 @@ impl Disk {
 
     /// Keeps a chunk.
     pub fn store_chunk(&mut self, address: [u8; 32], bytes: Vec<u8>) {
-        self.chunks.insert(address, bytes);
+        if self.chunks.insert(address, bytes).is_some() {
+            self.stored_again = self.stored_again.saturating_add(1);
+        }
+    }
+
+    /// Chunks that came although they were here: bytes fetched twice.
+    pub fn stored_again(&self) -> u64 {
+        self.stored_again
     }
 
     /// Finds a chunk.

@@ -9,6 +9,7 @@ mod crowd;
 mod faults;
 mod mail;
 mod mobility;
+mod photo;
 mod still;
 
 use anyhow::{Result, bail};
@@ -29,6 +30,18 @@ pub struct Settings {
     pub seconds: Option<u64>,
     /// Metres that phones move at once, where they move.
     pub step_m: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            nodes: None,
+            seed: 1,
+            threads: 1,
+            seconds: None,
+            step_m: 10,
+        }
+    }
 }
 
 /// What a run found out: lines to print, and whether each demand was met.
@@ -65,7 +78,7 @@ impl Report {
 }
 
 /// Each scenario with a sentence about it.
-pub const SCENARIOS: [(&str, &str); 10] = [
+pub const SCENARIOS: [(&str, &str); 11] = [
     ("line", "phones in a row; cold start, idle traffic"),
     (
         "grid",
@@ -78,6 +91,10 @@ pub const SCENARIOS: [(&str, &str); 10] = [
     (
         "walkers",
         "islands that meet only by people who walk; carried mail against epidemic flooding",
+    ),
+    (
+        "photo",
+        "a photo for somebody whom only a walker meets; then the same with a path",
     ),
     ("dense", "everybody hears everybody"),
     (
@@ -106,6 +123,7 @@ pub fn run(name: &str, settings: &Settings) -> Result<Report> {
         "grid" => still::grid(settings),
         "mobility" => mobility::run(settings),
         "walkers" => mail::walkers(settings),
+        "photo" => photo::run(settings),
         "dense" => crowd::dense(settings),
         "city" => crowd::city(settings),
         "blackholes" => faults::black_holes(settings),

@@ -270,8 +270,15 @@ impl Shard {
             Output::Tunnel(_) => {}
             Output::Event(event) => {
                 phone.note(at, 3);
-                if let Event::TextReceived(text) = &event {
-                    let (message, now) = (text.message, phone.now(at));
+                let received = if let Event::TextReceived(text) = &event {
+                    Some(text.message)
+                } else if let Event::FileReceived(file) = &event {
+                    Some(file.message)
+                } else {
+                    None
+                };
+                if let Some(message) = received {
+                    let now = phone.now(at);
                     if let Some(running) = phone.node.as_mut() {
                         running.handle(Input::Command(SHELL, Command::Stored { message }), now);
                     }

@@ -234,6 +234,11 @@ impl World {
         self.phone_mut(node).and_then(|phone| phone.node.as_mut())
     }
 
+    /// A phone's disk, to put a file on it.
+    pub fn disk_mut(&mut self, node: u32) -> Option<&mut crate::Disk> {
+        self.phone_mut(node).map(|phone| &mut phone.disk)
+    }
+
     /// A phone's disk.
     pub fn disk(&self, node: u32) -> Option<&crate::Disk> {
         self.phone(node).map(|phone| &phone.disk)

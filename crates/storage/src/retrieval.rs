@@ -115,6 +115,8 @@ pub enum RetrievalInput {
         /// Who.
         to: Address,
     },
+    /// A chunk came by another way and is in the store now: nobody needs to be asked for it.
+    Stored(Chunk),
     /// The answer to [`RetrievalOutput::LoadChunk`].
     ChunkLoaded {
         /// Which.
@@ -290,6 +292,10 @@ impl Retrieval {
                 self.drop_holder(peer, HolderFault::Gone);
             }
             RetrievalInput::Sent { to } => self.serving.sent(to),
+            RetrievalInput::Stored(chunk) => {
+                self.cancel(chunk.address(), None);
+                self.apply_chunk(&chunk);
+            }
             RetrievalInput::ChunkLoaded { address, bytes } => self.handle_loaded(address, bytes),
             RetrievalInput::ChunkFound { address, held } => self.handle_found(address, held),
             RetrievalInput::Tick => self.handle_tick(),
@@ -427,18 +433,23 @@ impl Retrieval {
         };
         holder.arrived(address, self.now, &self.config);
         // Asked of somebody else meanwhile, because this holder was late: that answer is no longer wanted.
+        self.cancel(address, Some(from));
+        self.counters.fetched = self.counters.fetched.saturating_add(1);
+        self.outputs
+            .push_back(RetrievalOutput::StoreChunk(chunk.clone()));
+        self.apply_chunk(&chunk);
+    }
+
+    /// Tells all who were asked for a chunk, but for the one it came from, that it is wanted no more.
+    fn cancel(&mut self, address: ChunkAddress, came_from: Option<Address>) {
         for (peer, other) in &mut self.holders {
-            if !other.take(address).is_empty() && *peer != from {
+            if !other.take(address).is_empty() && Some(*peer) != came_from {
                 self.outputs.push_back(RetrievalOutput::Send {
                     to: *peer,
                     message: ChunkMessage::Cancel(vec![address]),
                 });
             }
         }
-        self.counters.fetched = self.counters.fetched.saturating_add(1);
-        self.outputs
-            .push_back(RetrievalOutput::StoreChunk(chunk.clone()));
-        self.apply_chunk(&chunk);
     }
 
     /// Gives a verified chunk to each fetch that has a place for it.
@@ -483,26 +494,6 @@ impl Retrieval {
                 }
                 Held::No => fetch.mark_absent(address),
             }
-        }
-    }
-
-    fn serve_loaded(&mut self, address: ChunkAddress, chunk: Option<&Chunk>) {
-        for to in self.serving.loaded(address) {
-            let message = match chunk {
-                Some(chunk) => {
-                    self.counters.served = self.counters.served.saturating_add(1);
-                    ChunkMessage::Chunk {
-                        address,
-                        bytes: chunk.bytes().to_vec(),
-                    }
-                }
-                None => {
-                    self.counters.missing = self.counters.missing.saturating_add(1);
-                    ChunkMessage::Missing(vec![address])
-                }
-            };
-            self.outputs
-                .push_back(RetrievalOutput::Send { to, message });
         }
     }
 

@@ -75,38 +75,6 @@ impl Peer {
     }
 }
 
-/// A payload on its way in.
-#[derive(Debug)]
-pub(super) struct Incoming {
-    pub(super) header: BundleHeader,
-    pub(super) lifetime: Lifetime,
-    /// Whom it is pulled from; nobody while it waits for another holder.
-    pub(super) peer: Option<PeerRef>,
-    pub(super) payload: Vec<u8>,
-    /// End of the range asked for.
-    pub(super) asked_to: u32,
-    pub(super) deadline: Instant,
-    pub(super) tries: u8,
-}
-
-impl Incoming {
-    pub(super) fn new(header: BundleHeader, lifetime: Lifetime) -> Self {
-        Self {
-            header,
-            lifetime,
-            peer: None,
-            payload: Vec::new(),
-            asked_to: 0,
-            deadline: Instant::NEVER,
-            tries: 0,
-        }
-    }
-
-    pub(super) fn received(&self) -> u32 {
-        u32::try_from(self.payload.len()).unwrap_or(u32::MAX)
-    }
-}
-
 impl Custody {
     pub(super) fn handle_up(&mut self, neighbour: NeighbourId) {
         let to = PeerRef::Neighbour(neighbour);
@@ -502,7 +470,11 @@ impl Custody {
                 self.counters.bad_offer = self.counters.bad_offer.saturating_add(1);
                 continue;
             }
-            if self.is_ours(&header) || *copies > 0 {
+            let ours = self.is_ours(&header);
+            if ours && self.clear_unread(&header) {
+                continue;
+            }
+            if ours || *copies > 0 {
                 if let Some(peer) = self.peers.get_mut(&from) {
                     peer.offers
                         .insert((header.priority, id), (header, lifetime));

@@ -99,10 +99,17 @@ pub enum CustodyInput {
         /// What the reader will find inside the payload and reveal.
         receipt: [u8; 32],
     },
-    /// The local reader has read a bundle, or the sender knows that it has arrived: its copies may go.
+    /// The local reader has read a bundle or has its content from elsewhere, or the sender knows that it has arrived: its
+    /// copies may go. A receipt of nothing that was seen here is remembered: such mail is cleared unread when it comes by.
     Reveal {
         /// What its commitment commits to.
         receipt: [u8; 32],
+    },
+    /// The content of the local reader's mail with these commitments is coming by another way: from now on exactly these
+    /// are not pulled.
+    ComesOtherwise {
+        /// SHA-256 of each receipt.
+        commitments: Vec<[u8; 32]>,
     },
     /// A neighbour is there.
     NeighbourUp {
@@ -224,9 +231,6 @@ pub enum CustodyError {
     /// Own mail has no room left.
     #[error("no room for more own mail")]
     Full,
-    /// Nothing is known that this receipt belongs to.
-    #[error("a receipt for nothing that is held")]
-    UnknownReceipt,
 }
 
 /// Why records cannot be read.

@@ -122,6 +122,10 @@ impl Store {
         self.bytes(|_| true)
     }
 
+    pub(super) fn own_bytes(&self) -> u64 {
+        self.bytes(|origin| origin == Origin::Own)
+    }
+
     pub(super) fn own(&self) -> usize {
         self.held
             .values()
@@ -131,11 +135,7 @@ impl Store {
 
     /// Whether own mail of this size fits beside the other own mail.
     pub(super) fn has_room_for_own(&self, size: u64, config: &CustodyConfig) -> bool {
-        self.own() < config.own_max
-            && self
-                .bytes(|origin| origin == Origin::Own)
-                .saturating_add(size)
-                <= config.own_bytes_max
+        self.own() < config.own_max && self.own_bytes().saturating_add(size) <= config.own_bytes_max
     }
 
     /// Which bundles must go for a newcomer. Own mail never does; a more urgent one never does for a less urgent one. Over

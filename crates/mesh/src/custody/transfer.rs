@@ -1,8 +1,8 @@
 //! Payloads on their way in and out, and copies that change hands.
 
+use smartmesh_types::Instant;
 use smartmesh_wire::bundle::{BundleHeader, BundleId, BundleMessage};
 
-use super::contact::Incoming;
 use super::store::{self, Held, Lifetime, Origin, Room};
 use super::{Custody, CustodyOutput, PeerRef, records};
 
@@ -16,6 +16,38 @@ const FLOW_PIECES: u32 = 8;
 const TRANSFERS_MAX: usize = 4;
 /// Answers waited for in vain before a peer is given up for this bundle.
 const TRIES_MAX: u8 = 3;
+
+/// A payload on its way in.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub(super) header: BundleHeader,
+    pub(super) lifetime: Lifetime,
+    /// Whom it is pulled from; nobody while it waits for another holder.
+    pub(super) peer: Option<PeerRef>,
+    pub(super) payload: Vec<u8>,
+    /// End of the range asked for.
+    pub(super) asked_to: u32,
+    pub(super) deadline: Instant,
+    pub(super) tries: u8,
+}
+
+impl Incoming {
+    pub(super) fn new(header: BundleHeader, lifetime: Lifetime) -> Self {
+        Self {
+            header,
+            lifetime,
+            peer: None,
+            payload: Vec::new(),
+            asked_to: 0,
+            deadline: Instant::NEVER,
+            tries: 0,
+        }
+    }
+
+    pub(super) fn received(&self) -> u32 {
+        u32::try_from(self.payload.len()).unwrap_or(u32::MAX)
+    }
+}
 
 impl Custody {
     /// Starts what may start with this peer: the most urgent offers first.
@@ -33,7 +65,11 @@ impl Custody {
             if active >= TRANSFERS_MAX {
                 return;
             }
-            if self.incoming.get(&id).is_some_and(|one| one.peer.is_some()) {
+            let later = |offer: &(BundleHeader, Lifetime)| self.elsewhere.is_coming(&offer.0);
+            let peer = self.peers.get(&from);
+            let waits =
+                peer.is_some_and(|peer| peer.offers.get(&(priority, id)).is_some_and(later));
+            if waits || self.incoming.get(&id).is_some_and(|one| one.peer.is_some()) {
                 continue;
             }
             let Some(offer) = self

@@ -273,6 +273,13 @@ impl Messaging {
             return;
         }
         let (to, expires, urgency) = (item.to, item.expires, item.urgency);
+        let file = match &item.content {
+            Content::File(offer) => Some(offer.clone()),
+            Content::Text(_)
+            | Content::Receipt { .. }
+            | Content::Renew
+            | Content::Unsupported { .. } => None,
+        };
         if self.outbox.note_deposit(&id) == Wrote::Yes {
             self.persist_item(id);
         }
@@ -283,6 +290,7 @@ impl Messaging {
             expires,
             receipt: sealing.receipt,
             urgency,
+            file,
         });
     }
 

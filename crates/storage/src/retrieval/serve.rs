@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use smartmesh_types::Address;
-use smartmesh_wire::chunk::ChunkAddress;
+use smartmesh_wire::chunk::{ChunkAddress, ChunkMessage};
 
-use super::{RetrievalConfig, RetrievalOutput};
+use super::{Retrieval, RetrievalConfig, RetrievalOutput};
+use crate::Chunk;
 
 #[derive(Debug, Default)]
 struct Served {
@@ -126,5 +127,28 @@ impl Serving {
             }
         }
         out
+    }
+}
+
+impl Retrieval {
+    /// Answers all who asked for a chunk that the store has looked up.
+    pub(super) fn serve_loaded(&mut self, address: ChunkAddress, chunk: Option<&Chunk>) {
+        for to in self.serving.loaded(address) {
+            let message = match chunk {
+                Some(chunk) => {
+                    self.counters.served = self.counters.served.saturating_add(1);
+                    ChunkMessage::Chunk {
+                        address,
+                        bytes: chunk.bytes().to_vec(),
+                    }
+                }
+                None => {
+                    self.counters.missing = self.counters.missing.saturating_add(1);
+                    ChunkMessage::Missing(vec![address])
+                }
+            };
+            self.outputs
+                .push_back(RetrievalOutput::Send { to, message });
+        }
     }
 }

@@ -363,6 +363,24 @@ fn a_fetch_without_a_holder_who_has_it_fails_and_says_why() {
 }
 
 #[test]
+fn chunks_that_come_another_way_are_not_fetched() {
+    let mut village = Village::new(&[Manner::Vanishing(0)]);
+    let bytes = file(200_000);
+    let (reference, chunks) = split(Splitter::plain(), &bytes);
+    village.fetch(reference);
+    for chunk in chunks {
+        let address = chunk.address();
+        village.nodes[0]
+            .store
+            .insert(address, chunk.bytes().to_vec());
+        village.give(0, RetrievalInput::Stored(chunk));
+    }
+    assert!(village.run(Duration::from_secs(1)));
+    assert!(village.read_back(reference) == bytes);
+    assert!(village.nodes[0].stored.is_empty(), "nothing was fetched");
+}
+
+#[test]
 fn a_cancelled_fetch_stops_asking() {
     let mut village = Village::new(&[Manner::Honest]);
     let reference = village.publish(Splitter::plain(), &file(2_000_000));

@@ -152,10 +152,39 @@ fn the_sender_clears_copies_of_what_arrived_another_way() {
         .unwrap();
     assert_eq!(world.held(), 0);
     assert!(world.nodes[0].acked.is_empty(), "the sender said so itself");
-    assert_eq!(
-        world.handle(0, CustodyInput::Reveal { receipt: [2; 32] }),
-        Err(CustodyError::UnknownReceipt)
-    );
+}
+
+#[test]
+fn mail_whose_content_came_otherwise_is_cleared_unread() {
+    let mut world = World::new(3);
+    world
+        .handle(2, CustodyInput::Reveal { receipt: [1; 32] })
+        .unwrap();
+    world.deposit(0, 2, 1, 40_000);
+    world.deposit(0, 2, 2, 100);
+    world.meet(0, 1);
+    world.part(0, 1);
+    world.meet(1, 2);
+    assert_eq!(world.nodes[2].delivered, [mail(2, 100)], "the other comes");
+    let again = world.nodes[2].custody.counters();
+    assert_eq!(again.delivered, 1, "not pulled, let alone delivered");
+    world
+        .handle(2, CustodyInput::Reveal { receipt: [2; 32] })
+        .unwrap();
+    assert_eq!(world.nodes[1].custody.held(), 0, "both are cleared");
+}
+
+#[test]
+fn mail_whose_content_is_coming_otherwise_is_pulled_only_when_it_does_not() {
+    let mut world = World::new(2);
+    let commitment = smartmesh_crypto::sha256(&[&[1; 32]]);
+    let coming = |commitments| CustodyInput::ComesOtherwise { commitments };
+    world.handle(1, coming(vec![commitment])).unwrap();
+    world.deposit(0, 1, 1, 40_000);
+    world.meet(0, 1);
+    assert!(world.nodes[1].delivered.is_empty());
+    world.handle(1, coming(Vec::new())).unwrap();
+    assert_eq!(world.nodes[1].delivered, [mail(1, 40_000)]);
 }
 
 #[test]
