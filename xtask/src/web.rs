@@ -9,10 +9,11 @@ use anyhow::{Context, Result};
 use crate::process;
 
 /// What the built app is made of, beside the sources.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "src",
     "public",
     "index.html",
+    "village.html",
     "build.mjs",
     "openapi.json",
     "package.json",

@@ -26,6 +26,7 @@ pub use database::DatabaseError;
 pub use folder::{ConnectionError, FolderError, default_folder, read_connection};
 pub use keystore::{KeystoreError, Protection};
 pub use run::run;
+pub use server::secret as new_secret;
 pub use settings::{API_PORT, RunError, Settings};
 pub use smartmesh_radio::{LinkSpec, ParseLinkError, PeerName};
 pub use stop::StopSignal;

@@ -32,7 +32,8 @@ use crate::ask::{Answer, Ask};
 use crate::disk::Disk;
 use crate::keystore::Protection;
 use crate::shell::Mark;
-pub(crate) use door::{BROWSERS, Door, address as app_address, secret};
+pub use door::secret;
+pub(crate) use door::{BROWSERS, Door, address as app_address};
 use failure::Failure;
 
 /// JSON bodies; a text of 16 KiB may need twice that once it is escaped.

@@ -142,6 +142,12 @@ export const en = {
   'path.live': 'Came straight through the phones between you',
   'path.carried': 'Was carried to you by people on their way',
 
+  'voice.record': 'Record a voice message',
+  'voice.recording': 'Recording',
+  'voice.drop': 'Throw away',
+  'voice.refused': 'You did not allow the microphone. Allow it in the browser’s settings for this page.',
+  'voice.none': 'The microphone cannot be used.',
+
   'file.get': 'Get it ({size})',
   'file.save': 'Save',
   'file.cancel': 'Stop',

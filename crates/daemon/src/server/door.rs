@@ -38,7 +38,7 @@ struct Open {
 }
 
 /// 256 random bits as hex.
-pub(crate) fn secret() -> String {
+pub fn secret() -> String {
     hex::encode(entropy::seed().split("door").rng().bytes::<32>())
 }
 

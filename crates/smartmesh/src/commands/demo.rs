@@ -1,8 +1,10 @@
 //! `demo`: seven real nodes on this machine, and the story of a day in their village.
 //!
-//! The phones are joined by configured peers on loopback, so that the demo needs no permission, touches no other network and
-//! has relays: nobody hears anybody but those a line connects.
+//! The phones are joined by configured peers on loopback, so that the demo needs no permission and touches no other network.
+//! Between them is the air of `air.rs`: nobody hears anybody but who is within reach. `stage.rs` shows it all on a page.
 
+mod air;
+mod stage;
 mod village;
 
 use std::time::{Duration, Instant};
@@ -32,6 +34,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 pub(super) fn demo(once: bool) -> anyhow::Result<()> {
     let stop = StopSignal::watch().context("can't take signals")?;
     let mut village = Village::build(stop.clone())?;
+    if !once {
+        let url = village.stage().url();
+        if super::open::open_browser(&url) {
+            line("The village is shown in your browser.");
+        }
+        line(format!("See it on its page: {url}\n"));
+    }
     let told = story(&mut village);
     if stop.has_come() {
         line("\nStopped.");
@@ -48,7 +57,10 @@ pub(super) fn demo(once: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     village.start(Person::Ben)?;
-    line("\nThe village stays up until you press Ctrl-C. Try, in another terminal:");
+    village.stage().end_story();
+    line(
+        "\nThe village stays up until you press Ctrl-C. Play with it on its page, or try, in another terminal:",
+    );
     for command in [
         "nearby",
         "inbox --all",
@@ -64,6 +76,7 @@ pub(super) fn demo(once: bool) -> anyhow::Result<()> {
         ));
     }
     while !stop.has_come() {
+        village.fulfil_wishes()?;
         std::thread::sleep(LOOK_EVERY.saturating_mul(10));
     }
     line("\nStopped.");
@@ -71,6 +84,10 @@ pub(super) fn demo(once: bool) -> anyhow::Result<()> {
 }
 
 fn story(village: &mut Village) -> anyhow::Result<()> {
+    village.stage().tell(
+        None,
+        "Seven phones, no tower, no server, no Internet. Each is a process of its own.",
+    );
     line("Seven phones, no tower, no server, no Internet. Each is a process of its own:");
     line(PICTURE);
     let began = now();
@@ -86,6 +103,7 @@ fn story(village: &mut Village) -> anyhow::Result<()> {
             .find(|one| one.address.as_deref() == Some(dan.as_str())))
     })?;
     tell(
+        village,
         began,
         &format!(
             "They are up, know each other, and Ann sees Dan {} hops away.",
@@ -108,6 +126,7 @@ fn text_over_three_hops(village: &Village) -> anyhow::Result<()> {
     )?;
     arrived(village, Person::Ann, &message)?;
     tell(
+        village,
         began,
         "Ann's text has arrived on Dan's phone, encrypted from end to end past Ben and Cleo.",
     );
@@ -158,6 +177,7 @@ fn photo_over_three_hops(village: &Village) -> anyhow::Result<()> {
     ensure!(received == photo, "the photo that arrived is another one");
     let size = u64::try_from(received.len()).unwrap_or(u64::MAX);
     tell(
+        village,
         began,
         &format!(
             "Her photo of {} followed, each of its chunks verified.",
@@ -170,7 +190,7 @@ fn photo_over_three_hops(village: &Village) -> anyhow::Result<()> {
 fn relay_dies(village: &mut Village) -> anyhow::Result<()> {
     village.kill(Person::Ben);
     let began = now();
-    line("        Ben's battery dies in the middle of it.");
+    remark(village, "Ben's battery dies in the middle of it.");
     let message = send(
         village,
         Person::Ann,
@@ -179,6 +199,7 @@ fn relay_dies(village: &mut Village) -> anyhow::Result<()> {
     )?;
     arrived(village, Person::Ann, &message)?;
     tell(
+        village,
         began,
         "The path healed around him, by Eve and Fay: Ann's next text is there.",
     );
@@ -187,7 +208,7 @@ fn relay_dies(village: &mut Village) -> anyhow::Result<()> {
 
 fn mail_for_somebody_away(village: &mut Village) -> anyhow::Result<()> {
     village.kill(Person::Gus);
-    line("        Gus walks out of everybody's reach.");
+    remark(village, "Gus's phone is out of everybody's reach.");
     let began = now();
     let message = send(
         village,
@@ -207,6 +228,7 @@ fn mail_for_somebody_away(village: &mut Village) -> anyhow::Result<()> {
         }))
     })?;
     tell(
+        village,
         began,
         &format!("Ann writes to him all the same; her phone says honestly: {state}."),
     );
@@ -214,6 +236,7 @@ fn mail_for_somebody_away(village: &mut Village) -> anyhow::Result<()> {
     let began = now();
     arrived(village, Person::Ann, &message)?;
     tell(
+        village,
         began,
         "Gus is back, and so is his mail: it has arrived on his phone.",
     );
@@ -262,8 +285,18 @@ fn wait_for<T>(
     }
 }
 
-fn tell(began: Instant, what: &str) {
-    line(format!("{:>6} ms  {what}", began.elapsed().as_millis()));
+fn tell(village: &Village, began: Instant, what: &str) {
+    let millis = began.elapsed().as_millis();
+    village
+        .stage()
+        .tell(Some(u64::try_from(millis).unwrap_or(u64::MAX)), what);
+    line(format!("{millis:>6} ms  {what}"));
+}
+
+/// What happens by itself and is not measured.
+fn remark(village: &Village, what: &str) {
+    village.stage().tell(None, what);
+    line(format!("        {what}"));
 }
 
 #[expect(

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 use std::{env, fs, io, thread};
 
@@ -13,6 +14,8 @@ use serde_json::json;
 use smartmesh_api::{AddContact, Added, Identity, Invite};
 use smartmesh_daemon::StopSignal;
 
+use super::air::{Air, Spot};
+use super::stage::{Stage, Wish};
 use crate::client::Client;
 
 /// Checks whether a node is up, and how often, before the demo gives up.
@@ -53,28 +56,56 @@ impl Person {
             Self::Gus => "Gus",
         }
     }
+
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|person| person.name() == name)
+    }
+
+    /// Where the story begins.
+    pub(super) fn home(self) -> Spot {
+        let (x, y) = match self {
+            Self::Ann => (90, 170),
+            Self::Ben => (250, 110),
+            Self::Cleo => (410, 170),
+            Self::Dan => (570, 170),
+            Self::Eve => (170, 310),
+            Self::Fay => (330, 310),
+            Self::Gus => (730, 170),
+        };
+        Spot { x, y }
+    }
+
+    /// Their phone's own loopback host, so that each app is an origin of its own; one for all where the system has one only.
+    pub(super) fn host(self) -> Ipv4Addr {
+        let own = match self {
+            Self::Ann => 2,
+            Self::Ben => 3,
+            Self::Cleo => 4,
+            Self::Dan => 5,
+            Self::Eve => 6,
+            Self::Fay => 7,
+            Self::Gus => 8,
+        };
+        let host = Ipv4Addr::new(127, 0, 0, own);
+        match TcpListener::bind((host, 0)) {
+            Ok(_) => host,
+            Err(_) => Ipv4Addr::LOCALHOST,
+        }
+    }
 }
-
-/// Who hears whom.
-const LINES: [(Person, Person); 7] = [
-    (Person::Ann, Person::Ben),
-    (Person::Ben, Person::Cleo),
-    (Person::Cleo, Person::Dan),
-    (Person::Dan, Person::Gus),
-    (Person::Ann, Person::Eve),
-    (Person::Eve, Person::Fay),
-    (Person::Fay, Person::Cleo),
-];
-
-/// Who knows whom.
-const FRIENDS: [(Person, Person); 2] = [(Person::Ann, Person::Dan), (Person::Ann, Person::Gus)];
 
 /// All nodes and their folders; ends with all of them.
 pub(super) struct Village {
     root: PathBuf,
     program: PathBuf,
     radios: BTreeMap<Person, SocketAddr>,
+    /// Where each finds each other one in the air.
+    doors: BTreeMap<(Person, Person), SocketAddr>,
+    /// Where each API is, so that it is there again after a restart.
+    apis: BTreeMap<Person, SocketAddr>,
     nodes: BTreeMap<Person, Child>,
+    stage: Stage,
+    wishes: Receiver<Wish>,
     stop: StopSignal,
     kept: bool,
 }
@@ -92,12 +123,31 @@ impl Village {
         let addresses = sockets
             .iter()
             .map(|(person, socket)| Ok((*person, socket.local_addr()?)));
-        let radios = addresses.collect::<io::Result<_>>()?;
+        let radios: BTreeMap<_, _> = addresses.collect::<io::Result<_>>()?;
+        // Free now, for the nodes to take.
+        drop(sockets);
+        let air = Air::default();
+        for person in Person::ALL {
+            air.place(person, person.home());
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let doors = runtime.block_on(air.open(&radios))?;
+        let folders = Person::ALL.map(|person| (person, folder_of(&root, person)));
+        let (stage, wishes) = runtime.block_on(Stage::serve(air, folders.into()))?;
+        thread::Builder::new()
+            .name("village".to_owned())
+            .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
         let program = env::current_exe().context("can't find this program's own file")?;
         Ok(Self {
             root,
             program,
             radios,
+            doors,
+            apis: BTreeMap::new(),
+            stage,
+            wishes,
             nodes: BTreeMap::new(),
             stop,
             kept: false,
@@ -109,7 +159,25 @@ impl Village {
     }
 
     pub(super) fn folder(&self, person: Person) -> PathBuf {
-        self.root.join(person.name().to_lowercase())
+        folder_of(&self.root, person)
+    }
+
+    pub(super) fn stage(&self) -> &Stage {
+        &self.stage
+    }
+
+    /// Carries out what the visitor wished on the page since the last call.
+    pub(super) fn fulfil_wishes(&mut self) -> anyhow::Result<()> {
+        while let Ok(wish) = self.wishes.try_recv() {
+            match wish {
+                Wish::Power { person, on: true } if !self.nodes.contains_key(&person) => {
+                    self.start(person)?;
+                }
+                Wish::Power { person, on: false } => self.kill(person),
+                Wish::Power { .. } => {}
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -141,17 +209,19 @@ impl Village {
             "up",
             "--link",
             "peers",
-            "--api",
-            "127.0.0.1:0",
+            "--no-open",
             "--name",
             person.name(),
         ]);
+        let api = self.apis.get(&person).copied();
+        let api = api.unwrap_or_else(|| (person.host(), 0).into());
+        command.arg("--api").arg(api.to_string());
+        command.arg("--framed-by").arg(self.stage.origin());
         command.arg("--data").arg(&folder);
         command.arg("--listen").arg(self.radio(person)?.to_string());
-        for (a, b) in LINES {
-            let other = if a == person { b } else { a };
-            if a == person || b == person {
-                command.arg("--peer").arg(self.radio(other)?.to_string());
+        for ((own, _), door) in &self.doors {
+            if *own == person {
+                command.arg("--peer").arg(door.to_string());
             }
         }
         // A node that was killed could not take its old address away.
@@ -166,6 +236,10 @@ impl Village {
             if let Ok(client) = self.client(person)
                 && client.get::<Identity>("/v1/id").is_ok()
             {
+                if let Ok(api) = client.url().trim_start_matches("http://").parse() {
+                    self.apis.insert(person, api);
+                }
+                self.stage.set_running(person, true);
                 return Ok(());
             }
             if self.is_stopping() {
@@ -181,6 +255,7 @@ impl Village {
         if let Some(mut child) = self.nodes.remove(&person) {
             let _ = child.kill();
             let _ = child.wait();
+            self.stage.set_running(person, false);
         }
     }
 
@@ -195,8 +270,8 @@ impl Village {
 
     /// Friends add each other's invites, as they would by scanning a code.
     pub(super) fn introduce(&self) -> anyhow::Result<()> {
-        for (a, b) in FRIENDS {
-            for (one, other) in [(a, b), (b, a)] {
+        for other in Person::ALL {
+            for one in Person::ALL.into_iter().filter(|one| *one != other) {
                 let invite: Invite = self.client(other)?.post("/v1/invite", &json!({}))?;
                 let body = AddContact {
                     who: invite.invite,
@@ -207,6 +282,10 @@ impl Village {
         }
         Ok(())
     }
+}
+
+fn folder_of(root: &Path, person: Person) -> PathBuf {
+    root.join(person.name().to_lowercase())
 }
 
 impl Drop for Village {
