@@ -25,7 +25,7 @@ const TYPES = {
     Close: [['channel', bytes32], ['epoch', 'uint32'], ['closer', address], ['unknown', 'bool'], ['own', bytes32], ['partner', bytes32], ['agent', address], ['fee', 'uint96'], ['deadline', 'uint40']],
     Mandate: [['channel', bytes32], ['epoch', 'uint32'], ['party', address], ['state', bytes32], ['agent', address], ['fee', 'uint96'], ['deadline', 'uint40']],
     Release: [['channel', bytes32], ['epoch', 'uint32'], ['payer', address], ['leaf', bytes32]],
-    Deposit: [['owner', address], ['channel', bytes32], ['epoch', 'uint32'], ['high', 'bool'], ['amount', 'uint96'], ['locatorLow', bytes32], ['locatorHigh', bytes32], ['agent', address], ['fee', 'uint96'], ['nonce', 'uint256'], ['deadline', 'uint40']],
+    Deposit: [['channel', bytes32], ['epoch', 'uint32'], ['high', 'bool'], ['locatorLow', bytes32], ['locatorHigh', bytes32], ['owner', address], ['amount', 'uint96'], ['agent', address], ['fee', 'uint96'], ['nonce', 'uint256'], ['deadline', 'uint40']],
   },
   'SmartMesh Conditions': {
     Receipt: [['message', bytes32]],

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {Hashes} from "@openzeppelin/contracts/utils/cryptography/Hashes.sol";
 import {IChannels} from "./interfaces/IChannels.sol";
 import {IConditions} from "./interfaces/IConditions.sol";
 import {Tokens} from "./Tokens.sol";
@@ -14,12 +13,15 @@ contract Channels is IChannels, Tokens, Verify {
     uint256 private constant NONE = 0;
     uint256 private constant OPEN = 1;
     uint256 private constant CLOSING = 2;
+    /// @dev Bit of the phase field: some leaf of this epoch was released. Without it nobody has to look for released leaves.
+    uint256 private constant RELEASED = 4;
 
     /// @dev Indices into a closing record; + 1 for the direction that high pays (of agents: high's own).
     uint256 private constant HEAD = 0;
     uint256 private constant SIDES = 1;
     uint256 private constant STATES = 3;
     uint256 private constant AGENTS = 5;
+    uint256 private constant DEPOSITS = 7;
 
     /// @dev Fields of the head by lowest bit: flags 8 | last expiry 40 | declared seq 64 | ticks of low 32, of high 32.
     uint256 private constant CLOSER_HIGH = 1;
@@ -32,6 +34,10 @@ contract Channels is IChannels, Tokens, Verify {
     uint256 private constant OUT = 64;
     uint256 private constant DONE = 192;
 
+    /// @dev Fields of a channel's word: deposits or the record's hash 192 | epoch 24 | time 36 | phase 4.
+    uint256 private constant EPOCH = 192;
+    uint256 private constant TIME = 216;
+    uint256 private constant PHASE = 252;
     uint256 private constant TIME_MASK = 2 ** 36 - 1;
 
     /// @dev Limit of each deposit and of their sum: both fit a signed 96-bit field, and so does any difference.
@@ -67,13 +73,13 @@ contract Channels is IChannels, Tokens, Verify {
     );
     bytes32 private constant RELEASE = keccak256("Release(bytes32 channel,uint32 epoch,address payer,bytes32 leaf)");
     bytes32 private constant DEPOSIT = keccak256(
-        "Deposit(address owner,bytes32 channel,uint32 epoch,bool high,uint96 amount,bytes32 locatorLow,bytes32 locatorHigh,address agent,uint96 fee,uint256 nonce,uint40 deadline)"
+        "Deposit(bytes32 channel,uint32 epoch,bool high,bytes32 locatorLow,bytes32 locatorHigh,address owner,uint96 amount,address agent,uint96 fee,uint256 nonce,uint40 deadline)"
     );
     bytes32 private constant LEAF = keccak256("Leaf(uint64 id,uint96 amount,uint40 expiry,bytes condition)");
 
-    /// @dev Low deposit 96 | high deposit 96 | epoch 24 | time 36 | phase 4, from the lowest bit.
-    mapping(bytes32 id => uint256) private words;
-    mapping(bytes32 id => bytes32) public closingHash;
+    /// @dev Open: low deposit 96 | high deposit 96 | epoch 24 | time 36 | phase 4, from the lowest bit. Closing: the deposits
+    /// stand in the record, and the record's hash, cut to 192 bits, stands in their place.
+    mapping(bytes32 id => uint256) public words;
     mapping(address token => mapping(address account => uint256)) public credits;
     mapping(bytes32 key => bool) public voided;
     mapping(address owner => mapping(uint256 word => uint256)) public nonceBitmap;
@@ -101,26 +107,22 @@ contract Channels is IChannels, Tokens, Verify {
         Channel calldata c,
         uint32 epoch,
         bool high,
-        DepositOrder calldata o,
         bytes32 locatorLow,
-        bytes32 locatorHigh
+        bytes32 locatorHigh,
+        DepositOrder calldata o,
+        Signature calldata ownerSignature
     ) external lock {
         address agent = _agent(o.agent, o.deadline);
         uint256 bit = 1 << (o.nonce & 255);
         uint256 used = nonceBitmap[o.owner][o.nonce >> 8];
         if (used & bit != 0) revert NonceUsed();
         nonceBitmap[o.owner][o.nonce >> 8] = used | bit;
-        _verify(
-            keccak256(
-                bytes.concat(
-                    abi.encode(DEPOSIT, o.owner, _id(c), epoch, high, o.amount),
-                    abi.encode(locatorLow, locatorHigh, o.agent, o.fee, o.nonce, o.deadline)
-                )
-            ),
-            o.signature.r,
-            o.signature.vs,
-            o.owner
-        );
+        // The arguments after the channel up to the order's last member lie in the calldata as EIP-712 hashes them.
+        uint256 at;
+        assembly {
+            at := add(c, 160)
+        }
+        _verify(_structHash(DEPOSIT, _id(c), epoch, at, 288), ownerSignature, o.owner);
         uint256 got = _pull(c.token, o.owner, o.amount);
         if (got <= o.fee) revert BadAmount();
         _credit(c, epoch, high, got - o.fee, locatorLow, locatorHigh);
@@ -157,28 +159,33 @@ contract Channels is IChannels, Tokens, Verify {
         bytes32 locatorLow,
         bytes32 locatorHigh
     ) private {
-        bytes32 id = _idOf(c);
-        (int256 low_, int256 high_, uint256 epoch_, uint256 time, uint256 phase) = _unpack(words[id]);
-        if (epoch != epoch_ || epoch == EPOCH_MAX) revert WrongEpoch();
+        bytes32 id;
+        // The four members lie in memory as abi.encode lays them out.
+        assembly ("memory-safe") {
+            id := keccak256(c, 128)
+        }
+        uint256 word = words[id];
+        if (epoch != _epoch(word) || epoch == EPOCH_MAX) revert WrongEpoch();
+        uint256 phase = _phase(word);
         if (phase == CLOSING) revert WrongPhase();
-        if (phase == NONE) {
-            if (c.low == address(0) || c.low >= c.high) revert BadParties();
-            uint256 factor = c.terms >> 8;
-            if (c.terms & 255 >= HOLDS || factor == 0 || factor > FACTOR_MAX) revert BadParties();
-        }
-        if (phase == NONE || locatorLow | locatorHigh != 0) {
-            emit Opened(id, locatorLow, locatorHigh, c.token, c.low, c.high, c.terms);
-        }
         if (amount >= uint256(DEPOSIT_LIMIT)) revert BadAmount();
-        unchecked {
-            // All three are below 2^96 in size.
-            if (high) high_ += int256(amount);
-            else low_ += int256(amount);
-            if (low_ >= DEPOSIT_LIMIT || high_ >= DEPOSIT_LIMIT || low_ + high_ >= DEPOSIT_LIMIT) revert BadAmount();
+        bool opening = phase == NONE;
+        if (opening) {
+            // Of terms, the factor is the high byte and the index into the table the low one.
+            if (c.low == address(0) || c.low >= c.high || !_known(c.terms)) revert BadParties();
+            word |= OPEN << PHASE;
         }
-        uint256 word = _pack(low_, high_, epoch, time, OPEN);
+        word = _add(word, high, int256(amount));
         words[id] = word;
-        emit Deposited(id, word);
+        if (opening || locatorLow | locatorHigh != 0) {
+            emit Opened(id, locatorLow, locatorHigh, c.token, c.low, c.high, c.terms, word);
+        } else {
+            emit Deposited(id, word);
+        }
+    }
+
+    function _known(uint256 terms) private pure returns (bool) {
+        return terms & 255 < HOLDS && terms > 255 && terms < (FACTOR_MAX + 1) << 8;
     }
 
     // ---------------------------------------------------------------- both agree
@@ -190,26 +197,23 @@ contract Channels is IChannels, Tokens, Verify {
         Signature calldata highSignature
     ) external lock {
         bytes32 id = _id(c);
-        (int256 low, int256 high, uint256 epoch, uint256 time, uint256 phase) = _unpack(words[id]);
-        if (phase != OPEN) revert WrongPhase();
+        uint256 word = _open(id);
         address agent = _agent(w.agent, w.expiry);
-        if (w.expiry <= time || w.expiry > TIME_MASK) revert Expired();
-        int256 amount = int256(uint256(w.amount));
-        if (w.amount == 0 || w.fee > w.amount || amount > low + high) revert BadAmount();
+        if (w.expiry <= _time(word) || w.expiry > TIME_MASK) revert Expired();
+        uint256 amount = w.amount;
+        if (amount == 0 || w.fee > amount || amount > _total(word)) revert BadAmount();
         bool isHigh = w.party == c.high;
         if (!isHigh && w.party != c.low) revert BadParties();
-        _verifyBoth(
-            c,
-            keccak256(abi.encode(WITHDRAW, id, epoch, w.party, w.amount, w.to, w.agent, w.fee, w.expiry)),
-            lowSignature,
-            highSignature
-        );
-        if (isHigh) high -= amount;
-        else low -= amount;
-        uint256 word = _pack(low, high, epoch, w.expiry, OPEN);
+        uint256 at;
+        assembly {
+            at := w
+        }
+        _verifyBoth(c, _structHash(WITHDRAW, id, _epoch(word), at, 192), lowSignature, highSignature);
+        word = _add(word, isHigh, -int256(amount));
+        word = (word & ~(TIME_MASK << TIME)) | (uint256(w.expiry) << TIME);
         words[id] = word;
         emit Withdrawn(id, word);
-        _pay(c.token, w.to, w.amount - w.fee);
+        _pay(c.token, w.to, amount - w.fee);
         _pay(c.token, agent, w.fee);
     }
 
@@ -220,29 +224,37 @@ contract Channels is IChannels, Tokens, Verify {
         Signature calldata highSignature
     ) external lock {
         bytes32 id = _id(c);
-        uint256 word = words[id];
-        if (word >> 252 == NONE) revert WrongPhase();
+        uint256 word = _open(id);
+        _coopClose(c, p, lowSignature, highSignature, id, word, word);
+    }
+
+    function coopCloseDisputed(
+        Channel calldata c,
+        uint256[8] calldata k,
+        Payouts calldata p,
+        Signature calldata lowSignature,
+        Signature calldata highSignature
+    ) external lock {
+        (bytes32 id, uint256 word) = _closing(c, k);
+        _coopClose(c, p, lowSignature, highSignature, id, word, k[DEPOSITS]);
+    }
+
+    function _coopClose(
+        Channel calldata c,
+        Payouts calldata p,
+        Signature calldata lowSignature,
+        Signature calldata highSignature,
+        bytes32 id,
+        uint256 word,
+        uint256 deposits
+    ) private {
         address agent = _agent(p.agent, p.deadline);
-        if (uint256(p.lowAmount) + p.highAmount + p.fee != _total(word)) revert BadAmount();
-        _verifyBoth(
-            c,
-            keccak256(
-                abi.encode(
-                    COOP_CLOSE,
-                    id,
-                    uint256(uint24(word >> 192)),
-                    p.lowAmount,
-                    p.highAmount,
-                    p.lowTo,
-                    p.highTo,
-                    p.agent,
-                    p.fee,
-                    p.deadline
-                )
-            ),
-            lowSignature,
-            highSignature
-        );
+        if (uint256(p.lowAmount) + p.highAmount + p.fee != _total(deposits)) revert BadAmount();
+        uint256 at;
+        assembly {
+            at := p
+        }
+        _verifyBoth(c, _structHash(COOP_CLOSE, id, _epoch(word), at, 224), lowSignature, highSignature);
         _end(id, word);
         emit Settled(id, p.lowAmount, p.highAmount);
         _pay(c.token, p.lowTo, p.lowAmount);
@@ -283,69 +295,49 @@ contract Channels is IChannels, Tokens, Verify {
         Mandate[] calldata mandate
     ) private {
         bytes32 id = _id(c);
-        uint256 word = words[id];
-        if (word >> 252 != OPEN) revert WrongPhase();
-        uint256 epoch = uint24(word >> 192);
+        uint256 word = _open(id);
+        uint256 epoch = _epoch(word);
         uint256 end = block.timestamp + _hold(c) * (flags & UNKNOWN != 0 ? c.terms >> 8 : 1);
-        words[id] = word = uint216(word) | (end << 216) | (CLOSING << 252);
 
-        uint256[7] memory k;
+        uint256[8] memory k;
         k[HEAD] = flags | (uint256(own.seq) << DECLARED);
+        k[DEPOSITS] = uint192(word);
         uint256 p = flags & CLOSER_HIGH;
         address closer = _party(c, p);
         _place(k, p, id, epoch, closer, own, end);
-        _placePartner(c, k, p ^ 1, id, epoch, partner, partnerSignature, end);
+        address other = _party(c, p ^ 1);
+        _place(k, p ^ 1, id, epoch, other, partner, end);
+        if (partner.seq != 0) _verify(bytes32(k[STATES + (p ^ 1)]), partnerSignature, other);
         if (mandate.length == 0) {
             if (msg.sender != closer) revert BadSignature();
         } else {
-            _verifyClose(k, p, id, epoch, closer, flags, mandate[0]);
+            Mandate calldata m = mandate[0];
+            k[AGENTS + p] = _order(m);
+            bytes32 h = keccak256(
+                abi.encode(
+                    CLOSE,
+                    id,
+                    epoch,
+                    closer,
+                    flags & UNKNOWN != 0,
+                    k[STATES + p],
+                    k[STATES + (p ^ 1)],
+                    m.agent,
+                    m.fee,
+                    m.deadline
+                )
+            );
+            _verify(h, m.signature, closer);
         }
 
-        closingHash[id] = _hash(k);
+        // The phase rises from open to closing; a mark of released leaves stays.
+        word = _store(id, (word & ~(TIME_MASK << TIME)) + (end << TIME) + ((CLOSING - OPEN) << PHASE), k);
         emit Closed(id, word, k);
-    }
-
-    function _placePartner(
-        Channel calldata c,
-        uint256[7] memory k,
-        uint256 p,
-        bytes32 id,
-        uint256 epoch,
-        State calldata s,
-        Signature calldata signature,
-        uint256 end
-    ) private view {
-        address partner = _party(c, p);
-        _place(k, p, id, epoch, partner, s, end);
-        if (s.seq != 0) _verify(bytes32(k[STATES + p]), signature.r, signature.vs, partner);
-    }
-
-    function _verifyClose(
-        uint256[7] memory k,
-        uint256 p,
-        bytes32 id,
-        uint256 epoch,
-        address closer,
-        uint256 flags,
-        Mandate calldata m
-    ) private view {
-        k[AGENTS + p] = _order(m);
-        bool unknown = flags & UNKNOWN != 0;
-        _verify(
-            keccak256(
-                abi.encode(
-                    CLOSE, id, epoch, closer, unknown, k[STATES + p], k[STATES + (p ^ 1)], m.agent, m.fee, m.deadline
-                )
-            ),
-            m.signature.r,
-            m.signature.vs,
-            closer
-        );
     }
 
     function update(
         Channel calldata c,
-        uint256[7] memory k,
+        uint256[8] memory k,
         bool payerHigh,
         State calldata s,
         Signature calldata payerSignature,
@@ -368,21 +360,20 @@ contract Channels is IChannels, Tokens, Verify {
         if (s.seq == 0) revert WrongState();
 
         address payer = _party(c, p);
-        _place(k, p, id, uint24(word >> 192), payer, s, (word >> 216) & TIME_MASK);
-        _verify(bytes32(k[STATES + p]), payerSignature.r, payerSignature.vs, payer);
-        address payee = _party(c, p ^ 1);
+        _place(k, p, id, _epoch(word), payer, s, _time(word));
+        _verify(bytes32(k[STATES + p]), payerSignature, payer);
         if (mandate.length == 0) {
-            if (msg.sender != payee) revert BadSignature();
+            if (msg.sender != _party(c, p ^ 1)) revert BadSignature();
         } else {
-            _name(k, p ^ 1, id, uint24(word >> 192), payee, k[STATES + p], mandate[0]);
+            _name(c, k, p ^ 1, id, _epoch(word), k[STATES + p], mandate);
         }
-        closingHash[id] = _hash(k);
+        _store(id, word, k);
         emit Updated(id, k);
     }
 
     function forfeit(
         Channel calldata c,
-        uint256[7] memory k,
+        uint256[8] memory k,
         State calldata s,
         Signature calldata closerSignature,
         Mandate[] calldata mandate
@@ -391,7 +382,7 @@ contract Channels is IChannels, Tokens, Verify {
         uint256 p = k[HEAD] & CLOSER_HIGH;
         uint256 declared = uint64(k[HEAD] >> DECLARED);
         address closer = _party(c, p);
-        bytes32 state = _stateHash(id, uint24(word >> 192), closer, s);
+        bytes32 state = _stateHash(id, _epoch(word), closer, s);
         bool contradicts;
         if (s.seq > declared) {
             contradicts = k[HEAD] & UNKNOWN == 0;
@@ -400,14 +391,14 @@ contract Channels is IChannels, Tokens, Verify {
                 s.seq == declared ? uint256(state) != k[STATES + p] : s.paid > uint128(k[SIDES + p] >> OUT);
         }
         if (!contradicts) revert NoContradiction();
-        _verify(state, closerSignature.r, closerSignature.vs, closer);
-        address victim = _party(c, p ^ 1);
-        if (mandate.length != 0) _name(k, p ^ 1, id, uint24(word >> 192), victim, 0, mandate[0]);
+        _verify(state, closerSignature, closer);
+        p ^= 1;
+        _name(c, k, p, id, _epoch(word), 0, mandate);
 
-        uint256 total = _total(word);
+        uint256 total = _total(k[DEPOSITS]);
         _end(id, word);
-        emit Forfeited(id, victim, total);
-        _share(c.token, victim, total, k[AGENTS + (p ^ 1)]);
+        emit Forfeited(id, _party(c, p), total);
+        _share(c.token, _party(c, p), total, k[AGENTS + p]);
     }
 
     // ---------------------------------------------------------------- conditions and ticks
@@ -420,21 +411,28 @@ contract Channels is IChannels, Tokens, Verify {
         Signature calldata payeeSignature
     ) external {
         bytes32 id = _id(c);
+        uint256 word = words[id];
+        if (epoch != _epoch(word)) revert WrongEpoch();
+        if (_phase(word) == NONE) revert WrongPhase();
         uint256 p = payerHigh ? 1 : 0;
         address payer = _party(c, p);
-        _verify(
-            keccak256(abi.encode(RELEASE, id, epoch, payer, leaf)),
-            payeeSignature.r,
-            payeeSignature.vs,
-            _party(c, p ^ 1)
-        );
-        voided[keccak256(abi.encode(keccak256(abi.encode(id, epoch, payer)), leaf))] = true;
+        _verify(keccak256(abi.encode(RELEASE, id, epoch, payer, leaf)), payeeSignature, _party(c, p ^ 1));
+        words[id] = word | (RELEASED << PHASE);
+        voided[_voidKey(_direction(id, epoch, payer), leaf)] = true;
         emit Voided(id, leaf);
+    }
+
+    function _direction(bytes32 id, uint256 epoch, address payer) private pure returns (bytes32) {
+        return keccak256(abi.encode(id, epoch, payer));
+    }
+
+    function _voidKey(bytes32 direction, bytes32 leaf) private pure returns (bytes32) {
+        return _pair(direction, leaf);
     }
 
     function unlock(
         Channel calldata c,
-        uint256[7] memory k,
+        uint256[8] memory k,
         bool payerHigh,
         State calldata s,
         Claim[] calldata claims,
@@ -443,42 +441,60 @@ contract Channels is IChannels, Tokens, Verify {
         Mandate[] calldata mandate
     ) external lock {
         uint256 p = payerHigh ? 1 : 0;
-        (bytes32 id, uint256 epoch) = _unlocking(c, k, p, s, mandate);
+        (bytes32 id, uint256 word) = _unlocking(c, k, p, s, mandate);
         uint256 side = k[SIDES + p];
-        // What the message itself fixes: paid and the ticks redeemed. The rest of `out` are leaves.
-        uint256 limit = s.paid + uint256(uint32(k[HEAD] >> (TICKS + 32 * p))) * s.unit + s.locked;
+        bytes32 direction;
+        if (word >> PHASE & RELEASED != 0) direction = _direction(id, _epoch(word), _party(c, p));
+        bytes32[] memory leaves = new bytes32[](claims.length);
         uint256 out = uint128(side >> OUT);
-        bytes32[] memory leaves = _leaves(keccak256(abi.encode(id, epoch, _party(c, p))), claims);
-        for (uint256 i = 0; i < claims.length; i++) {
-            uint256 bit = 1 << (DONE + uint256(claims[i].index));
-            if (side & bit != 0) revert BadLeaf();
-            side |= bit;
-            out += claims[i].amount;
+        unchecked {
+            // 64 claims at most get through below, each under 2^96.
+            for (uint256 i = 0; i < claims.length; i++) {
+                Claim calldata l = claims[i];
+                uint256 bit = 1 << (DONE + uint256(l.index));
+                if (side & bit != 0) revert BadLeaf();
+                side |= bit;
+                out += l.amount;
+                bytes32 leaf = _leaf(l);
+                leaves[i] = leaf;
+                if (direction != 0 && voided[_voidKey(direction, leaf)]) revert BadLeaf();
+                if (!_satisfied(l)) revert NotFulfilled();
+            }
+            // What the message itself fixes: paid and the ticks redeemed. The rest of `out` are leaves.
+            uint256 limit = s.paid + uint256(uint32(k[HEAD] >> (TICKS + 32 * p))) * s.unit + s.locked;
+            if (out > limit || !_inTree(claims, leaves, depth, proof, s.root)) revert BadLeaf();
         }
-        if (out > limit || !_inTree(claims, leaves, depth, proof, s.root)) revert BadLeaf();
-        k[SIDES + p] = (side & ~(uint256(type(uint128).max) << OUT)) | (out << OUT);
-        closingHash[id] = _hash(k);
-        emit Unlocked(id, k);
+        side = (side & ~(uint256(type(uint128).max) << OUT)) | (out << OUT);
+        k[SIDES + p] = side;
+        _store(id, word, k);
+        if (mandate.length != 0) emit Named(id, !payerHigh, k[AGENTS + (p ^ 1)]);
+        emit Unlocked(id, payerHigh, side);
     }
 
-    /// @dev Hashes of the claimed leaves; reverts if one was released or is not fulfilled.
-    function _leaves(bytes32 direction, Claim[] calldata claims) private view returns (bytes32[] memory leaves) {
-        leaves = new bytes32[](claims.length);
-        for (uint256 i = 0; i < claims.length; i++) {
-            Claim calldata l = claims[i];
-            bytes32 leaf = keccak256(abi.encode(LEAF, l.id, l.amount, l.expiry, keccak256(l.condition)));
-            if (voided[keccak256(abi.encode(direction, leaf))]) revert BadLeaf();
-            if (!_satisfied(l)) revert NotFulfilled();
-            leaves[i] = leaf;
+    /// @dev Id, amount and expiry lie in the calldata as they are hashed; amount and expiry are checked where they are
+    /// read, an id of more than 64 bits is in no tree that a payee accepts.
+    function _leaf(Claim calldata l) private pure returns (bytes32 leaf) {
+        bytes32 typeHash = LEAF;
+        bytes calldata condition = l.condition;
+        assembly ("memory-safe") {
+            let at := mload(64)
+            calldatacopy(at, condition.offset, condition.length)
+            let inner := keccak256(at, condition.length)
+            mstore(at, typeHash)
+            calldatacopy(add(at, 32), add(l, 32), 96)
+            mstore(add(at, 128), inner)
+            leaf := keccak256(at, 160)
         }
     }
 
     /// @dev A hash lock opened by its preimage is judged here, as Conditions would; everything else there.
     function _satisfied(Claim calldata l) private view returns (bool) {
-        if (l.condition.length == 33 && l.witness.length == 32 && l.condition[0] == 0x01) {
-            return block.timestamp < l.expiry && sha256(l.witness) == bytes32(l.condition[1:33]);
+        bytes calldata condition = l.condition;
+        bytes calldata witness = l.witness;
+        if (condition.length == 33 && witness.length == 32 && condition[0] == 0x01) {
+            return block.timestamp < l.expiry && _sha256(bytes32(witness)) == bytes32(condition[1:33]);
         }
-        return IConditions(conditions).satisfied(l.condition, l.witness, l.expiry);
+        return IConditions(conditions).satisfied(condition, witness, l.expiry);
     }
 
     /// @dev One proof for all leaves of a call, which come by rising index: level by level each node is joined with its
@@ -493,37 +509,40 @@ contract Channels is IChannels, Tokens, Verify {
         uint256 count = nodes.length;
         if (count == 0 || depth > DEPTH_MAX) return false;
         uint256[] memory indices = new uint256[](count);
-        for (uint256 i = 0; i < count; i++) {
-            indices[i] = claims[i].index;
-            if (indices[i] >> depth != 0 || (i != 0 && indices[i] <= indices[i - 1])) return false;
-        }
-        uint256 used = 0;
         // Counts here stay below the lengths of the arrays, which are checked.
         unchecked {
+            uint256 least = 0;
+            for (uint256 i = 0; i < count; i++) {
+                uint256 index = claims[i].index;
+                if (index >> depth != 0 || index < least) return false;
+                indices[i] = index;
+                least = index + 1;
+            }
+            uint256 used = 0;
             for (; depth != 0; depth--) {
                 uint256 kept = 0;
                 for (uint256 i = 0; i < count; i++) {
                     uint256 index = indices[i];
                     bytes32 node = nodes[i];
                     if (index & 1 == 1) {
-                        node = Hashes.efficientKeccak256(proof[used++], node);
+                        node = _pair(proof[used++], node);
                     } else if (i + 1 < count && indices[i + 1] == index + 1) {
-                        node = Hashes.efficientKeccak256(node, nodes[++i]);
+                        node = _pair(node, nodes[++i]);
                     } else {
-                        node = Hashes.efficientKeccak256(node, proof[used++]);
+                        node = _pair(node, proof[used++]);
                     }
                     indices[kept] = index >> 1;
                     nodes[kept++] = node;
                 }
                 count = kept;
             }
+            return used == proof.length && nodes[0] == root;
         }
-        return used == proof.length && nodes[0] == root;
     }
 
     function redeem(
         Channel calldata c,
-        uint256[7] memory k,
+        uint256[8] memory k,
         bool payerHigh,
         State calldata s,
         bytes32 preimage,
@@ -531,87 +550,85 @@ contract Channels is IChannels, Tokens, Verify {
         Mandate[] calldata mandate
     ) external lock {
         uint256 p = payerHigh ? 1 : 0;
-        (bytes32 id,) = _unlocking(c, k, p, s, mandate);
+        (bytes32 id, uint256 word) = _unlocking(c, k, p, s, mandate);
         uint256 shift = TICKS + 32 * p;
         uint256 ticks = uint32(k[HEAD] >> shift);
         if (n > s.max || n <= ticks) revert BadTicks();
-        for (uint256 i = 0; i < n; i++) {
-            preimage = sha256(abi.encode(preimage));
+        unchecked {
+            for (uint256 i = 0; i < n; i++) {
+                preimage = _sha256(preimage);
+            }
+            if (preimage != s.tip) revert BadTicks();
+            // Below 2^96 each for paid, leaves and ticks: the sum fits its 128 bits.
+            ticks = n - ticks;
+            k[SIDES + p] += (ticks * s.unit) << OUT;
+            k[HEAD] += ticks << shift;
         }
-        if (preimage != s.tip) revert BadTicks();
-        // Below 2^96 each for paid, leaves and ticks: the sum fits its 128 bits.
-        k[SIDES + p] += ((n - ticks) * s.unit) << OUT;
-        k[HEAD] += (n - ticks) << shift;
-        closingHash[id] = _hash(k);
+        _store(id, word, k);
         emit Redeemed(id, k);
     }
 
     /// @dev Common part of unlock and redeem, which are for the payee's benefit, so that anybody may call them.
     function _unlocking(
         Channel calldata c,
-        uint256[7] memory k,
+        uint256[8] memory k,
         uint256 p,
         State calldata s,
         Mandate[] calldata mandate
-    ) private view returns (bytes32 id, uint256 epoch) {
-        id = _id(c);
-        uint256 word = words[id];
-        uint256 end = (word >> 216) & TIME_MASK;
-        if (word >> 252 != CLOSING || block.timestamp < end || block.timestamp >= _settleTime(c, k, end)) {
-            revert WrongPhase();
-        }
-        if (closingHash[id] != _hash(k)) revert WrongClosing();
-        epoch = uint24(word >> 192);
-        if (uint256(_stateHash(id, epoch, _party(c, p), s)) != k[STATES + p]) revert WrongState();
-        if (mandate.length != 0) _name(k, p ^ 1, id, epoch, _party(c, p ^ 1), 0, mandate[0]);
+    ) private view returns (bytes32 id, uint256 word) {
+        (id, word) = _closing(c, k);
+        uint256 end = _time(word);
+        if (block.timestamp < end || block.timestamp >= _settleTime(c, k, end)) revert WrongPhase();
+        if (uint256(_stateHash(id, _epoch(word), _party(c, p), s)) != k[STATES + p]) revert WrongState();
+        _name(c, k, p ^ 1, id, _epoch(word), 0, mandate);
     }
 
     // ---------------------------------------------------------------- settlement
 
-    function settle(Channel calldata c, uint256[7] calldata k) external lock {
+    function settle(Channel calldata c, uint256[8] calldata k) external lock {
         if (!_settle(c, k)) revert WrongPhase();
     }
 
-    function settleBatch(Channel[] calldata cs, uint256[7][] calldata ks) external lock returns (uint256 settled) {
+    function settleBatch(Channel[] calldata cs, uint256[8][] calldata ks) external lock returns (uint256 settled) {
         for (uint256 i = 0; i < cs.length; i++) {
             if (_settle(cs[i], ks[i])) settled++;
         }
     }
 
     /// @dev False if the channel cannot be settled now with this record.
-    function _settle(Channel calldata c, uint256[7] memory k) private returns (bool) {
+    function _settle(Channel calldata c, uint256[8] memory k) private returns (bool) {
         bytes32 id = _id(c);
         uint256 word = words[id];
-        if (word >> 252 != CLOSING || block.timestamp < _settleTime(c, k, (word >> 216) & TIME_MASK)) return false;
-        if (closingHash[id] != _hash(k)) return false;
+        if (_phase(word) != CLOSING || !_matches(word, k)) return false;
+        if (block.timestamp < _settleTime(c, k, _time(word))) return false;
 
-        int256 total = int256(_total(word));
+        int256 total = int256(_total(k[DEPOSITS]));
         int256 low;
         unchecked {
             // Deposits are below 2^95 and what was paid below 2^128 in size.
-            low = int256(int96(uint96(word))) + int256(uint256(uint128(k[SIDES + 1] >> OUT)))
+            low = int256(int96(uint96(k[DEPOSITS]))) + int256(uint256(uint128(k[SIDES + 1] >> OUT)))
                 - int256(uint256(uint128(k[SIDES] >> OUT)));
             if (low < 0) low = 0;
             if (low > total) low = total;
             if (k[HEAD] & FINED != 0) {
                 low += (k[HEAD] & CLOSER_HIGH != 0 ? total - low : -low) / FINE_DIVISOR;
             }
+            total -= low;
         }
         _end(id, word);
-        emit Settled(id, uint256(low), uint256(total - low));
+        emit Settled(id, uint256(low), uint256(total));
         _share(c.token, c.low, uint256(low), k[AGENTS]);
-        _share(c.token, c.high, uint256(total - low), k[AGENTS + 1]);
+        _share(c.token, c.high, uint256(total), k[AGENTS + 1]);
         return true;
     }
 
     /// @dev Pays a party its share, and its agent out of that share.
     function _share(address token, address party, uint256 amount, uint256 order) private {
-        if (order != 0) {
-            uint256 fee = _min(order >> 160, amount);
-            amount -= fee;
-            _pay(token, address(uint160(order)), fee);
+        uint256 fee = _min(order >> 160, amount);
+        _pay(token, address(uint160(order)), fee);
+        unchecked {
+            _pay(token, party, amount - fee);
         }
-        _pay(token, party, amount);
     }
 
     function claim(address token, address account, address to) external lock {
@@ -623,18 +640,76 @@ contract Channels is IChannels, Tokens, Verify {
         emit Claimed(token, account, to, amount);
     }
 
-    // ---------------------------------------------------------------- views
+    // ---------------------------------------------------------------- words and records
 
-    function channels(bytes32 id)
-        external
-        view
-        returns (int96 depositLow, int96 depositHigh, uint32 epoch, uint40 time, uint8 phase)
-    {
-        (int256 low, int256 high, uint256 e, uint256 t, uint256 p) = _unpack(words[id]);
-        return (int96(low), int96(high), uint32(e), uint40(t), uint8(p));
+    function _phase(uint256 word) private pure returns (uint256) {
+        return (word >> PHASE) & 3;
     }
 
-    // ---------------------------------------------------------------- pieces
+    function _time(uint256 word) private pure returns (uint256) {
+        return (word >> TIME) & TIME_MASK;
+    }
+
+    function _epoch(uint256 word) private pure returns (uint256) {
+        return uint24(word >> EPOCH);
+    }
+
+    /// @dev Both deposits; never negative.
+    function _total(uint256 word) private pure returns (uint256) {
+        unchecked {
+            return uint256(int256(int96(uint96(word))) + int256(int96(uint96(word >> 96))));
+        }
+    }
+
+    /// @dev Changes one deposit by less than 2^95, up or down, within the limits.
+    function _add(uint256 word, bool high, int256 amount) private pure returns (uint256) {
+        uint256 shift = high ? 96 : 0;
+        unchecked {
+            int256 side = int256(int96(uint96(word >> shift))) + amount;
+            if (side >= DEPOSIT_LIMIT || int256(_total(word)) + amount >= DEPOSIT_LIMIT) revert BadAmount();
+            return (word & ~(uint256(type(uint96).max) << shift)) | (uint256(uint96(int96(side))) << shift);
+        }
+    }
+
+    /// @dev Ends the epoch; what was signed in it is worth nothing from now on.
+    function _end(bytes32 id, uint256 word) private {
+        words[id] = (_epoch(word) + 1) << EPOCH;
+    }
+
+    function _open(bytes32 id) private view returns (uint256 word) {
+        word = words[id];
+        if (_phase(word) != OPEN) revert WrongPhase();
+    }
+
+    /// @dev Keeps the record's hash in the word, and the rest of the word as it is given.
+    function _store(bytes32 id, uint256 word, uint256[8] memory k) private returns (uint256) {
+        word = ((word >> EPOCH) << EPOCH) | _hash(k);
+        words[id] = word;
+        return word;
+    }
+
+    function _matches(uint256 word, uint256[8] memory k) private pure returns (bool) {
+        return uint192(word) == _hash(k);
+    }
+
+    function _closing(Channel calldata c, uint256[8] memory k) private view returns (bytes32 id, uint256 word) {
+        id = _id(c);
+        word = words[id];
+        if (_phase(word) != CLOSING) revert WrongPhase();
+        if (!_matches(word, k)) revert WrongClosing();
+    }
+
+    function _challenged(Channel calldata c, uint256[8] memory k) private view returns (bytes32 id, uint256 word) {
+        (id, word) = _closing(c, k);
+        if (block.timestamp >= _time(word)) revert WrongPhase();
+    }
+
+    /// @dev 192 bits: whoever looks for two records with one hash tries 2^96 times, more than for two keys with one address.
+    function _hash(uint256[8] memory k) private pure returns (uint256 hash) {
+        assembly ("memory-safe") {
+            hash := shr(64, keccak256(k, 256))
+        }
+    }
 
     /// @dev The four members lie in the calldata as abi.encode lays them out. One with dirty upper bits names a channel
     /// that no deposit can open.
@@ -646,71 +721,27 @@ contract Channels is IChannels, Tokens, Verify {
         }
     }
 
-    /// @dev The same of a channel in memory, whose members are clean.
-    function _idOf(Channel memory c) private pure returns (bytes32 id) {
-        assembly ("memory-safe") {
-            id := keccak256(c, 128)
-        }
-    }
-
-    function _unpack(uint256 word)
-        private
-        pure
-        returns (int256 low, int256 high, uint256 epoch, uint256 time, uint256 phase)
-    {
-        low = int96(uint96(word));
-        high = int96(uint96(word >> 96));
-        epoch = uint24(word >> 192);
-        time = (word >> 216) & TIME_MASK;
-        phase = word >> 252;
-    }
-
-    function _pack(int256 low, int256 high, uint256 epoch, uint256 time, uint256 phase)
-        private
-        pure
-        returns (uint256)
-    {
-        return uint256(uint96(int96(low))) | (uint256(uint96(int96(high))) << 96) | (epoch << 192) | (time << 216)
-            | (phase << 252);
-    }
-
-    /// @dev Ends the epoch; what was signed in it is worth nothing from now on.
-    function _end(bytes32 id, uint256 word) private {
-        words[id] = (uint256(uint24(word >> 192)) + 1) << 192;
-        if (word >> 252 == CLOSING) closingHash[id] = 0;
-    }
-
-    /// @dev Both deposits; never negative.
-    function _total(uint256 word) private pure returns (uint256) {
-        unchecked {
-            return uint256(int256(int96(uint96(word))) + int256(int96(uint96(word >> 96))));
-        }
-    }
-
     function _party(Channel calldata c, uint256 p) private pure returns (address) {
         return p == 0 ? c.low : c.high;
     }
 
     function _hold(Channel calldata c) private pure returns (uint256) {
-        return ((HOLD_HOURS >> (uint256(c.terms & 255) << 4)) & 0xffff) * 1 hours;
+        unchecked {
+            return ((HOLD_HOURS >> (uint256(c.terms & 255) << 4)) & 0xffff) * 1 hours;
+        }
     }
 
-    function _settleTime(Channel calldata c, uint256[7] memory k, uint256 end) private pure returns (uint256) {
+    function _settleTime(Channel calldata c, uint256[8] memory k, uint256 end) private pure returns (uint256) {
         uint256 lastExpiry = uint40(k[HEAD] >> LAST_EXPIRY);
-        return (lastExpiry > end ? lastExpiry : end) + _hold(c) / 4;
-    }
-
-    function _challenged(Channel calldata c, uint256[7] memory k) private view returns (bytes32 id, uint256 word) {
-        id = _id(c);
-        word = words[id];
-        if (word >> 252 != CLOSING || block.timestamp >= (word >> 216) & TIME_MASK) revert WrongPhase();
-        if (closingHash[id] != _hash(k)) revert WrongClosing();
+        unchecked {
+            return (lastExpiry > end ? lastExpiry : end) + _hold(c) / 4;
+        }
     }
 
     /// @dev Puts a message in place. Seq 0 stands for no message and must be empty. The message's locks keep the channel
     /// open, but not for longer than `LOCK_MAX` after the challenge's `end`.
     function _place(
-        uint256[7] memory k,
+        uint256[8] memory k,
         uint256 p,
         bytes32 id,
         uint256 epoch,
@@ -724,10 +755,31 @@ contract Channels is IChannels, Tokens, Verify {
         }
         k[SIDES + p] = s.seq | (uint256(s.paid) << OUT);
         k[STATES + p] = uint256(_stateHash(id, epoch, payer, s));
-        uint256 lastExpiry = _min(s.lastExpiry, end + LOCK_MAX);
-        uint256 head = k[HEAD];
-        uint256 present = uint40(head >> LAST_EXPIRY);
-        if (lastExpiry > present) k[HEAD] = head + ((lastExpiry - present) << LAST_EXPIRY);
+        unchecked {
+            uint256 lastExpiry = _min(s.lastExpiry, end + LOCK_MAX);
+            uint256 head = k[HEAD];
+            uint256 present = uint40(head >> LAST_EXPIRY);
+            if (lastExpiry > present) k[HEAD] = head + ((lastExpiry - present) << LAST_EXPIRY);
+        }
+    }
+
+    // ---------------------------------------------------------------- signatures and orders
+
+    /// @dev EIP-712 hash of a struct that begins with channel and epoch; its other members lie in the calldata as they are
+    /// hashed, `size` bytes at `at`. Each of them is read as its own type elsewhere, which refuses dirty upper bits.
+    function _structHash(bytes32 typeHash, bytes32 id, uint256 epoch, uint256 at, uint256 size)
+        private
+        pure
+        returns (bytes32 hash)
+    {
+        assembly ("memory-safe") {
+            let data := mload(64)
+            mstore(data, typeHash)
+            mstore(add(data, 32), id)
+            mstore(add(data, 64), epoch)
+            calldatacopy(add(data, 96), at, size)
+            hash := keccak256(data, add(size, 96))
+        }
     }
 
     /// @dev The eight members of a State lie in the calldata as EIP-712 hashes them, one word each.
@@ -748,29 +800,21 @@ contract Channels is IChannels, Tokens, Verify {
         }
     }
 
-    function _hash(uint256[7] memory k) private pure returns (bytes32 hash) {
-        assembly ("memory-safe") {
-            hash := keccak256(k, 224)
-        }
-    }
-
-    /// @dev Records whom a party orders to act, after its signature; a later order replaces an earlier one.
+    /// @dev Records whom party `p` orders to act, if it does, after its signature; a later order replaces an earlier one.
     function _name(
-        uint256[7] memory k,
+        Channel calldata c,
+        uint256[8] memory k,
         uint256 p,
         bytes32 id,
         uint256 epoch,
-        address party,
         uint256 state,
-        Mandate calldata m
+        Mandate[] calldata mandate
     ) private view {
+        if (mandate.length == 0) return;
+        Mandate calldata m = mandate[0];
+        address party = _party(c, p);
         k[AGENTS + p] = _order(m);
-        _verify(
-            keccak256(abi.encode(MANDATE, id, epoch, party, state, m.agent, m.fee, m.deadline)),
-            m.signature.r,
-            m.signature.vs,
-            party
-        );
+        _verify(keccak256(abi.encode(MANDATE, id, epoch, party, state, m.agent, m.fee, m.deadline)), m.signature, party);
     }
 
     function _order(Mandate calldata m) private view returns (uint256) {
@@ -784,12 +828,16 @@ contract Channels is IChannels, Tokens, Verify {
         return msg.sender;
     }
 
+    function _verify(bytes32 structHash, Signature calldata signature, address signer) private view {
+        _verify(structHash, signature.r, signature.vs, signer);
+    }
+
     function _verifyBoth(Channel calldata c, bytes32 structHash, Signature calldata low, Signature calldata high)
         private
         view
     {
-        _verify(structHash, low.r, low.vs, c.low);
-        _verify(structHash, high.r, high.vs, c.high);
+        _verify(structHash, low, c.low);
+        _verify(structHash, high, c.high);
     }
 
     /// @dev What a token refuses becomes a credit, so that nobody's payout waits for somebody else's.
@@ -799,6 +847,24 @@ contract Channels is IChannels, Tokens, Verify {
         if (!_push(token, to, amount)) {
             credits[token][to] += amount;
             emit Credited(token, to, amount);
+        }
+    }
+
+    // ---------------------------------------------------------------- hashes
+
+    function _pair(bytes32 left, bytes32 right) private pure returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            mstore(0, left)
+            mstore(32, right)
+            hash := keccak256(0, 64)
+        }
+    }
+
+    function _sha256(bytes32 word) private view returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            mstore(0, word)
+            if iszero(staticcall(gas(), 2, 0, 32, 0, 32)) { revert(0, 0) }
+            hash := mload(0)
         }
     }
 

@@ -40,7 +40,7 @@ contract AgreedTest is Base {
     function testWithdraw() public {
         openWith(100, 50);
         doWithdraw(w(true, 20, agent, 3, LATER));
-        (int96 l, int96 h, uint32 e, uint40 t, uint8 phase) = ch.channels(id);
+        (int96 l, int96 h, uint32 e, uint40 t, uint8 phase) = channelOf(id);
         ok(l == 100 && h == 30 && e == 0 && t == LATER && phase == 1, "word");
         eq(smt.balanceOf(user), 1_000_017, "paid less the fee");
         eq(smt.balanceOf(agent), 1_000_003, "fee");
@@ -59,11 +59,11 @@ contract AgreedTest is Base {
     function testWithdrawMoreThanDeposited() public {
         openWith(100, 50);
         doWithdraw(w(true, 120, address(0), 0, LATER));
-        (int96 l, int96 h,,,) = ch.channels(id);
+        (int96 l, int96 h,,,) = channelOf(id);
         ok(l == 100 && h == -70, "received money can leave too");
         failWithdraw(w(false, 31, agent, 0, LATER + 1), BAD_AMOUNT);
         doWithdraw(w(false, 30, agent, 0, LATER + 1));
-        (l, h,,,) = ch.channels(id);
+        (l, h,,,) = channelOf(id);
         ok(l == 70 && h == -70, "nothing left");
     }
 
@@ -90,7 +90,7 @@ contract AgreedTest is Base {
         openWith(100, 50);
         failWithdraw(w(true, 1, agent, 0, uint40(2 ** 36)), IChannels.Expired.selector);
         doWithdraw(w(true, 1, agent, 0, uint40(2 ** 36 - 1)));
-        (,,, uint40 t, uint8 phase) = ch.channels(id);
+        (,,, uint40 t, uint8 phase) = channelOf(id);
         ok(t == 2 ** 36 - 1 && phase == 1, "kept");
     }
 
@@ -241,7 +241,7 @@ contract AgreedTest is Base {
         eq(smt.balanceOf(user), 1_000_120, "low's payout where low wants it");
         eq(smt.balanceOf(stranger), 25, "high's");
         eq(smt.balanceOf(agent), 1_000_005, "fee");
-        (int96 l, int96 h, uint32 e, uint40 t, uint8 phase) = ch.channels(id);
+        (int96 l, int96 h, uint32 e, uint40 t, uint8 phase) = channelOf(id);
         ok(l == 0 && h == 0 && e == 1 && t == 0 && phase == 0, "next epoch");
         eq(smt.balanceOf(address(ch)), 0, "nothing left");
     }
@@ -275,11 +275,31 @@ contract AgreedTest is Base {
 
     function testCoopCloseEndsADispute() public {
         openWith(100, 50);
-        closeBy(true, empty(), empty());
-        ok(ch.closingHash(id) != 0, "closing");
-        doClose(p(120, 30, 0));
-        eq(ch.closingHash(id), 0, "record cleared");
+        uint256[8] memory k = closeBy(true, empty(), empty());
+        IChannels.Payouts memory x = p(120, 30, 0);
+        failClose(x, IChannels.WrongPhase.selector);
+        bytes32 h = payoutsHash(x);
+        IChannels.Signature memory l = sign(lowKey, h);
+        IChannels.Signature memory s = sign(highKey, h);
+        vm.startPrank(agent);
+        k[7] += 1;
+        vm.expectRevert(IChannels.WrongClosing.selector);
+        ch.coopCloseDisputed(c, k, x, l, s);
+        k[7] -= 1;
+        x.lowAmount -= 1;
+        vm.expectRevert(BAD_AMOUNT);
+        ch.coopCloseDisputed(c, k, x, l, s);
+        x.lowAmount += 1;
+        vm.expectRevert(BAD_SIGNATURE);
+        ch.coopCloseDisputed(c, k, x, s, l);
+        ch.coopCloseDisputed(c, k, x, l, s);
+        vm.stopPrank();
+        eq(smt.balanceOf(user), 1_000_120, "low's receiver");
+        eq(smt.balanceOf(stranger), 30, "high's receiver");
+        eq(recordHash(id), 0, "record cleared");
         ok(epoch() == 1, "epoch");
+        vm.expectRevert(IChannels.WrongPhase.selector);
+        ch.coopCloseDisputed(c, k, x, l, s);
     }
 
     function testCoopCloseNeedsBothSignaturesOverAllFields() public {
@@ -401,17 +421,17 @@ contract AgreedTest is Base {
         IChannels.State memory s;
         IChannels.Signature memory g;
         IChannels.Mandate[] memory m = none();
-        uint256[7] memory k;
+        uint256[8] memory k;
         IChannels.Withdrawal memory wd;
         IChannels.Payouts memory po;
         IChannels.DepositOrder memory o;
-        bytes[] memory calls = new bytes[](14);
+        bytes[] memory calls = new bytes[](15);
         calls[0] = abi.encodeCall(ch.claim, (address(t), user, user));
         calls[1] = abi.encodeCall(ch.onApprovalReceived, (address(this), 1, ""));
-        calls[2] = abi.encodeCall(ch.settleBatch, (new IChannels.Channel[](0), new uint256[7][](0)));
+        calls[2] = abi.encodeCall(ch.settleBatch, (new IChannels.Channel[](0), new uint256[8][](0)));
         calls[3] = abi.encodeCall(ch.settle, (x, k));
         calls[4] = abi.encodeCall(ch.deposit, (x, 0, false, 1, 0, 0));
-        calls[5] = abi.encodeCall(ch.depositFor, (x, 0, false, o, 0, 0));
+        calls[5] = abi.encodeCall(ch.depositFor, (x, 0, false, 0, 0, o, g));
         calls[6] = abi.encodeCall(ch.withdraw, (x, wd, g, g));
         calls[7] = abi.encodeCall(ch.coopClose, (x, po, g, g));
         calls[8] = abi.encodeCall(ch.close, (x, false, s, s, g, m));
@@ -419,6 +439,7 @@ contract AgreedTest is Base {
         calls[10] = abi.encodeCall(ch.update, (x, k, false, s, g, m));
         calls[11] = abi.encodeCall(ch.forfeit, (x, k, s, g, m));
         calls[12] = abi.encodeCall(ch.unlock, (x, k, false, s, new IChannels.Claim[](0), 0, new bytes32[](0), m));
+        calls[14] = abi.encodeCall(ch.coopCloseDisputed, (x, k, po, g, g));
         calls[13] = abi.encodeCall(ch.redeem, (x, k, false, s, 0, 0, m));
         for (uint256 i = 0; i < calls.length; i++) {
             ch.deposit(c, epoch(), false, 100, 0, 0);
@@ -427,6 +448,6 @@ contract AgreedTest is Base {
             ok(t.reached() && t.reason() == bytes4(keccak256("Reentered()")), "refused");
             t.setHook(address(0), "", false);
         }
-        eq(t.balanceOf(user), 60 * 14, "paid once each");
+        eq(t.balanceOf(user), 60 * 15, "paid once each");
     }
 }

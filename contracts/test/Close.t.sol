@@ -9,26 +9,26 @@ import {IChannels} from "../src/interfaces/IChannels.sol";
 contract CloseTest is Base {
     bytes4 private constant BAD_SIGNATURE = bytes4(keccak256("BadSignature()"));
 
-    function doUpdate(uint256[7] memory k, bool payerHigh, IChannels.State memory s) internal {
+    function doUpdate(uint256[8] memory k, bool payerHigh, IChannels.State memory s) internal {
         IChannels.Signature memory sig = signState(payerHigh, s);
         vm.prank(partyOf(!payerHigh));
         ch.update(c, k, payerHigh, s, sig, none());
     }
 
-    function failUpdate(uint256[7] memory k, bool payerHigh, IChannels.State memory s, bytes4 why) internal {
+    function failUpdate(uint256[8] memory k, bool payerHigh, IChannels.State memory s, bytes4 why) internal {
         IChannels.Signature memory sig = signState(payerHigh, s);
         vm.prank(partyOf(!payerHigh));
         vm.expectRevert(why);
         ch.update(c, k, payerHigh, s, sig, none());
     }
 
-    function doForfeit(uint256[7] memory k, bool closerHigh, IChannels.State memory s) internal {
+    function doForfeit(uint256[8] memory k, bool closerHigh, IChannels.State memory s) internal {
         IChannels.Signature memory sig = signState(closerHigh, s);
         vm.prank(stranger);
         ch.forfeit(c, k, s, sig, none());
     }
 
-    function failForfeit(uint256[7] memory k, bool closerHigh, IChannels.State memory s, bytes4 why) internal {
+    function failForfeit(uint256[8] memory k, bool closerHigh, IChannels.State memory s, bytes4 why) internal {
         IChannels.Signature memory sig = signState(closerHigh, s);
         vm.expectRevert(why);
         ch.forfeit(c, k, s, sig, none());
@@ -50,13 +50,13 @@ contract CloseTest is Base {
         for (uint256 i = 0; i < 2; i++) {
             uint256 snapshot = vm.snapshotState();
             vm.recordLogs();
-            uint256[7] memory k = closeBy(i == 1, own, partner);
+            uint256[8] memory k = closeBy(i == 1, own, partner);
             Vm.Log[] memory logs = vm.getRecordedLogs();
-            eq(logs[0].topics[0], keccak256("Closed(bytes32,uint256,uint256[7])"), "event");
-            uint256 word = 100 | (50 << 96) | ((START + HOLD) << 216) | (2 << 252);
+            eq(logs[0].topics[0], keccak256("Closed(bytes32,uint256,uint256[8])"), "event");
+            eq(k[7], 100 | (50 << 96), "deposits");
+            uint256 word = uint256(hashOf(k)) | ((START + HOLD) << 216) | (2 << 252);
+            eq(ch.words(id), word, "stored");
             eq(keccak256(logs[0].data), keccak256(abi.encode(word, k)), "word and record");
-            (int96 l, int96 h, uint32 e, uint40 t, uint8 phase) = ch.channels(id);
-            ok(l == 100 && h == 50 && e == 0 && t == START + HOLD && phase == 2, "word");
             vm.revertToState(snapshot);
         }
     }
@@ -73,7 +73,7 @@ contract CloseTest is Base {
                     vm.prank(low);
                     if (unknown == 1) ch.closeUnknown(c, false, empty(), empty(), noSig(), none());
                     else ch.close(c, false, empty(), empty(), noSig(), none());
-                    (,,, uint40 t,) = ch.channels(id);
+                    (,,, uint40 t,) = channelOf(id);
                     eq(t, START + uint256(hours_[i]) * 3600 * (unknown == 1 ? factor : 1), "hold");
                     vm.revertToState(snapshot);
                 }
@@ -152,7 +152,7 @@ contract CloseTest is Base {
         openWith(100, 50);
         IChannels.State memory own = paid(1, 0);
         own.lastExpiry = type(uint40).max;
-        uint256[7] memory k = closeBy(false, own, empty());
+        uint256[8] memory k = closeBy(false, own, empty());
         eq(uint40(k[0] >> 8), START + HOLD + 60 days, "a declared lock holds nobody hostage");
     }
 
@@ -167,7 +167,7 @@ contract CloseTest is Base {
             IChannels.State memory partner = paid(4, 20);
             IChannels.Signature memory s = signState(!closerHigh, partner);
             IChannels.Mandate[] memory m = closeMandate(closerHigh, unknown, own, partner, agent, 9, deadline);
-            uint256[7] memory k = closing(closerHigh, unknown, own, partner);
+            uint256[8] memory k = closing(closerHigh, unknown, own, partner);
             setAgent(k, closerHigh, agent, 9);
             vm.prank(stranger);
             vm.expectRevert(IChannels.WrongAgent.selector);
@@ -199,7 +199,7 @@ contract CloseTest is Base {
             if (unknown) ch.closeUnknown(c, closerHigh, own, partner, s, m);
             else ch.close(c, closerHigh, own, partner, s, m);
             vm.stopPrank();
-            eq(ch.closingHash(id), hashOf(k), "record names the agent");
+            eq(recordHash(id), hashOf(k), "record names the agent");
             vm.revertToState(snapshot);
         }
     }
@@ -208,12 +208,12 @@ contract CloseTest is Base {
         openWith(100, 50);
         IChannels.Mandate[] memory m =
             closeMandate(false, false, empty(), empty(), address(0), 9, uint40(START + 10));
-        uint256[7] memory k = closing(false, false, empty(), empty());
+        uint256[8] memory k = closing(false, false, empty(), empty());
         setAgent(k, false, stranger, 9);
         vm.warp(START + 9);
         vm.prank(stranger);
         ch.close(c, false, empty(), empty(), noSig(), m);
-        eq(ch.closingHash(id), hashOf(k), "whoever came");
+        eq(recordHash(id), hashOf(k), "whoever came");
     }
 
     /// @dev A fee paid at once would let a closer hand the channel to its accomplice; it comes out of its share only.
@@ -221,7 +221,7 @@ contract CloseTest is Base {
         openWith(100, 0);
         IChannels.State memory own = paid(3, 95);
         IChannels.Mandate[] memory m = closeMandate(false, false, own, empty(), agent, 90, uint40(START + 10));
-        uint256[7] memory k = closing(false, false, own, empty());
+        uint256[8] memory k = closing(false, false, own, empty());
         setAgent(k, false, agent, 90);
         vm.prank(agent);
         ch.close(c, false, own, empty(), noSig(), m);
@@ -236,21 +236,21 @@ contract CloseTest is Base {
 
     function testUpdateOfThePartnersDirection() public {
         openWith(100, 50);
-        uint256[7] memory k = closeBy(false, paid(7, 30), paid(4, 20));
+        uint256[8] memory k = closeBy(false, paid(7, 30), paid(4, 20));
         failUpdate(k, true, paid(4, 21), IChannels.WrongState.selector);
         failUpdate(k, true, paid(3, 25), IChannels.WrongState.selector);
         vm.recordLogs();
         doUpdate(k, true, paid(5, 25));
         setSide(k, true, paid(5, 25));
         Vm.Log[] memory logs = vm.getRecordedLogs();
-        eq(logs[0].topics[0], keccak256("Updated(bytes32,uint256[7])"), "event");
+        eq(logs[0].topics[0], keccak256("Updated(bytes32,uint256[8])"), "event");
         eq(keccak256(logs[0].data), keccak256(abi.encode(k)), "record");
-        eq(ch.closingHash(id), hashOf(k), "stored");
+        eq(recordHash(id), hashOf(k), "stored");
     }
 
     function testUpdateReplacesWhatTheCloserDeclared() public {
         openWith(100, 50);
-        uint256[7] memory k = closeBy(false, paid(7, 30), paid(4, 20));
+        uint256[8] memory k = closeBy(false, paid(7, 30), paid(4, 20));
         failUpdate(k, false, paid(8, 40), IChannels.Contradiction.selector);
         failUpdate(k, false, paid(7, 30), IChannels.WrongState.selector);
         failUpdate(k, false, paid(7, 31), IChannels.WrongState.selector);
@@ -260,41 +260,41 @@ contract CloseTest is Base {
         doUpdate(k, false, s);
         setSide(k, false, s);
         k[0] += uint256(START + 30 days) << 8;
-        eq(ch.closingHash(id), hashOf(k), "replaced, and the locks keep it open");
+        eq(recordHash(id), hashOf(k), "replaced, and the locks keep it open");
         failUpdate(k, false, s, IChannels.WrongState.selector);
         failUpdate(k, false, paid(4, 1), IChannels.WrongState.selector);
         failUpdate(k, false, paid(8, 40), IChannels.Contradiction.selector);
         doUpdate(k, false, paid(7, 30));
         setSide(k, false, paid(7, 30));
-        eq(ch.closingHash(id), hashOf(k), "a newer one replaces it, a tower's old one cannot come back");
+        eq(recordHash(id), hashOf(k), "a newer one replaces it, a tower's old one cannot come back");
     }
 
     function testUpdateOfAnEmptyMessage() public {
         openWith(100, 50);
-        uint256[7] memory k = closeBy(false, paid(7, 30), empty());
+        uint256[8] memory k = closeBy(false, paid(7, 30), empty());
         IChannels.State memory zero = paid(0, 0);
         failUpdate(k, false, zero, IChannels.WrongState.selector);
     }
 
     function testUpdateAtTheCap() public {
         openWith(100, 50);
-        uint256[7] memory k = closeBy(false, paid(7, 30), empty());
+        uint256[8] memory k = closeBy(false, paid(7, 30), empty());
         IChannels.State memory s = paid(1, 3);
         s.lastExpiry = type(uint40).max;
         doUpdate(k, true, s);
         setSide(k, true, s);
         k[0] += (START + HOLD + 60 days) << 8;
-        eq(ch.closingHash(id), hashOf(k), "capped");
+        eq(recordHash(id), hashOf(k), "capped");
         s.seq = 2;
         s.lastExpiry = 5;
         doUpdate(k, true, s);
         setSide(k, true, s);
-        eq(ch.closingHash(id), hashOf(k), "never earlier");
+        eq(recordHash(id), hashOf(k), "never earlier");
     }
 
     function testUpdateIsThePayeesWish() public {
         openWith(100, 50);
-        uint256[7] memory k = closeBy(false, paid(7, 30), paid(4, 20));
+        uint256[8] memory k = closeBy(false, paid(7, 30), paid(4, 20));
         IChannels.State memory s = paid(5, 25);
         IChannels.Signature memory sig = signState(false, s);
         vm.prank(low);
@@ -311,7 +311,7 @@ contract CloseTest is Base {
 
     function testUpdateNeedsThePayersSignature() public {
         openWith(100, 50);
-        uint256[7] memory k = closeBy(false, paid(7, 30), paid(4, 20));
+        uint256[8] memory k = closeBy(false, paid(7, 30), paid(4, 20));
         IChannels.State memory s = paid(5, 25);
         IChannels.Signature memory sig = signState(true, s);
         vm.prank(high);
@@ -323,7 +323,7 @@ contract CloseTest is Base {
 
     function testUpdateByMandate() public {
         openWith(100, 50);
-        uint256[7] memory k = closeBy(false, paid(7, 30), paid(4, 20));
+        uint256[8] memory k = closeBy(false, paid(7, 30), paid(4, 20));
         IChannels.State memory s = paid(5, 25);
         bytes32 state = stateHash(false, s);
         uint40 deadline = uint40(START + 10);
@@ -359,16 +359,16 @@ contract CloseTest is Base {
         vm.stopPrank();
         setSide(k, false, s);
         setAgent(k, true, agent, 9);
-        eq(ch.closingHash(id), hashOf(k), "the payee's agent is on record");
+        eq(recordHash(id), hashOf(k), "the payee's agent is on record");
     }
 
     function testUpdateOnlyInTheChallenge() public {
         openWith(100, 50);
-        uint256[7] memory k = closeBy(false, paid(7, 30), paid(4, 20));
+        uint256[8] memory k = closeBy(false, paid(7, 30), paid(4, 20));
         vm.warp(START + HOLD);
         failUpdate(k, true, paid(5, 25), IChannels.WrongPhase.selector);
         vm.warp(START + HOLD - 1);
-        uint256[7] memory other = k;
+        uint256[8] memory other = k;
         doUpdate(k, true, paid(5, 25));
         setSide(k, true, paid(5, 25));
         other[1] += 1;
@@ -377,7 +377,7 @@ contract CloseTest is Base {
 
     function testUpdateNeedsAClose() public {
         openWith(100, 50);
-        uint256[7] memory k;
+        uint256[8] memory k;
         failUpdate(k, true, paid(5, 25), IChannels.WrongPhase.selector);
     }
 
@@ -385,16 +385,16 @@ contract CloseTest is Base {
 
     function testUnknownCloseIsFinedNotForfeited() public {
         openWith(100, 50);
-        uint256[7] memory k = closeUnknownBy(false, paid(3, 10), paid(4, 20));
+        uint256[8] memory k = closeUnknownBy(false, paid(3, 10), paid(4, 20));
         failForfeit(k, false, paid(9, 40), IChannels.NoContradiction.selector);
         doUpdate(k, false, paid(9, 40));
         setSide(k, false, paid(9, 40));
         k[0] |= 4;
-        eq(ch.closingHash(id), hashOf(k), "fined");
+        eq(recordHash(id), hashOf(k), "fined");
         failUpdate(k, false, paid(8, 39), IChannels.WrongState.selector);
         doUpdate(k, false, paid(10, 41));
         setSide(k, false, paid(10, 41));
-        eq(ch.closingHash(id), hashOf(k), "fined once");
+        eq(recordHash(id), hashOf(k), "fined once");
         vm.warp(START + HOLD * 4 + HOLD / 4);
         ch.settle(c, k);
         // low: 100 - 41 + 20 = 79, of which 7 are the fine.
@@ -404,7 +404,7 @@ contract CloseTest is Base {
 
     function testFineOfAHighCloser() public {
         openWith(100, 50);
-        uint256[7] memory k = closeUnknownBy(true, paid(3, 10), paid(4, 20));
+        uint256[8] memory k = closeUnknownBy(true, paid(3, 10), paid(4, 20));
         doUpdate(k, true, paid(9, 11));
         setSide(k, true, paid(9, 11));
         k[0] |= 4;
@@ -417,28 +417,28 @@ contract CloseTest is Base {
 
     function testUnknownReplacementBelowDeclaredIsNotFined() public {
         openWith(100, 50);
-        uint256[7] memory k = closeUnknownBy(false, paid(6, 10), paid(4, 20));
+        uint256[8] memory k = closeUnknownBy(false, paid(6, 10), paid(4, 20));
         IChannels.State memory s = paid(5, 9);
         doUpdate(k, false, s);
         setSide(k, false, s);
-        eq(ch.closingHash(id), hashOf(k), "no fine");
+        eq(recordHash(id), hashOf(k), "no fine");
         doUpdate(k, false, paid(7, 11));
         setSide(k, false, paid(7, 11));
         k[0] |= 4;
-        eq(ch.closingHash(id), hashOf(k), "fine");
+        eq(recordHash(id), hashOf(k), "fine");
     }
 
     function testPartnersOwnDirectionIsNeverFined() public {
         openWith(100, 50);
-        uint256[7] memory k = closeUnknownBy(false, paid(6, 10), paid(4, 20));
+        uint256[8] memory k = closeUnknownBy(false, paid(6, 10), paid(4, 20));
         doUpdate(k, true, paid(40, 21));
         setSide(k, true, paid(40, 21));
-        eq(ch.closingHash(id), hashOf(k), "no fine");
+        eq(recordHash(id), hashOf(k), "no fine");
     }
 
     function testUnknownCloserStillForfeitsForLies() public {
         openWith(100, 50);
-        uint256[7] memory k = closeUnknownBy(false, paid(6, 10), empty());
+        uint256[8] memory k = closeUnknownBy(false, paid(6, 10), empty());
         uint256 snapshot = vm.snapshotState();
         doForfeit(k, false, paid(5, 11));
         vm.revertToState(snapshot);
@@ -457,7 +457,7 @@ contract CloseTest is Base {
             uint64 seq = uint64(4 + (i / 4) % 3);
             uint96 amount = uint96(9 + i / 12);
             uint256 snapshot = vm.snapshotState();
-            uint256[7] memory k = unknown
+            uint256[8] memory k = unknown
                 ? closeUnknownBy(closerHigh, paid(5, 10), empty())
                 : closeBy(closerHigh, paid(5, 10), empty());
             bool lie = seq > 5 ? !unknown : seq == 5 ? amount != 10 : amount > 10;
@@ -465,8 +465,8 @@ contract CloseTest is Base {
                 doForfeit(k, closerHigh, paid(seq, amount));
                 eq(smt.balanceOf(partyOf(!closerHigh)), 1_000_150, "the victim has both deposits");
                 eq(smt.balanceOf(partyOf(closerHigh)), 1_000_000, "the closer nothing");
-                eq(ch.closingHash(id), 0, "record cleared");
-                (int96 l, int96 h, uint32 e, uint40 t, uint8 phase) = ch.channels(id);
+                eq(recordHash(id), 0, "record cleared");
+                (int96 l, int96 h, uint32 e, uint40 t, uint8 phase) = channelOf(id);
                 ok(l == 0 && h == 0 && e == 1 && t == 0 && phase == 0, "next epoch");
                 punished++;
             } else {
@@ -479,7 +479,7 @@ contract CloseTest is Base {
 
     function testForfeitLogs() public {
         openWith(100, 50);
-        uint256[7] memory k = closeBy(false, paid(5, 10), empty());
+        uint256[8] memory k = closeBy(false, paid(5, 10), empty());
         vm.recordLogs();
         doForfeit(k, false, paid(6, 11));
         Vm.Log[] memory logs = vm.getRecordedLogs();
@@ -490,7 +490,7 @@ contract CloseTest is Base {
     /// @dev Nothing but the closer's own signature accuses the closer.
     function testForfeitNeedsTheClosersSignature() public {
         openWith(100, 50);
-        uint256[7] memory k = closeBy(false, paid(5, 10), empty());
+        uint256[8] memory k = closeBy(false, paid(5, 10), empty());
         IChannels.State memory s = paid(6, 11);
         IChannels.Signature memory sig = signState(true, s);
         vm.expectRevert(BAD_SIGNATURE);
@@ -515,7 +515,7 @@ contract CloseTest is Base {
     /// @dev The partner's own higher message accuses nobody.
     function testPartnersMessageForfeitsNothing() public {
         openWith(100, 50);
-        uint256[7] memory k = closeBy(false, paid(5, 10), paid(2, 5));
+        uint256[8] memory k = closeBy(false, paid(5, 10), paid(2, 5));
         IChannels.State memory s = paid(6, 11);
         IChannels.Signature memory sig = signState(true, s);
         vm.expectRevert(BAD_SIGNATURE);
@@ -524,13 +524,13 @@ contract CloseTest is Base {
 
     function testForfeitOnlyInTheChallenge() public {
         openWith(100, 50);
-        uint256[7] memory k = closeBy(false, paid(5, 10), empty());
+        uint256[8] memory k = closeBy(false, paid(5, 10), empty());
         vm.warp(START + HOLD);
         failForfeit(k, false, paid(6, 11), IChannels.WrongPhase.selector);
         vm.warp(START + HOLD + 1);
         failForfeit(k, false, paid(6, 11), IChannels.WrongPhase.selector);
         vm.warp(START + HOLD - 1);
-        uint256[7] memory wrong = k;
+        uint256[8] memory wrong = k;
         wrong[0] += 2;
         failForfeit(wrong, false, paid(6, 11), IChannels.WrongClosing.selector);
         wrong[0] -= 2;
@@ -541,7 +541,7 @@ contract CloseTest is Base {
     /// @dev Who chose an older message of the closer gave up the comparison with what was declared, but not the rest.
     function testForfeitAfterReplacement() public {
         openWith(100, 50);
-        uint256[7] memory k = closeBy(false, paid(7, 30), empty());
+        uint256[8] memory k = closeBy(false, paid(7, 30), empty());
         doUpdate(k, false, paid(5, 25));
         setSide(k, false, paid(5, 25));
         failForfeit(k, false, paid(6, 28), IChannels.NoContradiction.selector);
@@ -552,13 +552,13 @@ contract CloseTest is Base {
 
     function testSeqZeroAccusesNobody() public {
         openWith(100, 50);
-        uint256[7] memory k = closeBy(false, empty(), empty());
+        uint256[8] memory k = closeBy(false, empty(), empty());
         failForfeit(k, false, paid(0, 1), IChannels.NoContradiction.selector);
     }
 
     function testTowersFeeComesFromTheVictim() public {
         openWith(100, 50);
-        uint256[7] memory k = closeBy(false, paid(5, 10), empty());
+        uint256[8] memory k = closeBy(false, paid(5, 10), empty());
         IChannels.State memory s = paid(6, 11);
         IChannels.Signature memory sig = signState(false, s);
         IChannels.Mandate[] memory m = mandate(true, 0, agent, 40, uint40(START + 100));
@@ -577,7 +577,7 @@ contract CloseTest is Base {
 
     function testTowersFeeIsAtMostTheTotal() public {
         openWith(100, 50);
-        uint256[7] memory k = closeBy(false, paid(5, 10), empty());
+        uint256[8] memory k = closeBy(false, paid(5, 10), empty());
         IChannels.State memory s = paid(6, 11);
         IChannels.Signature memory sig = signState(false, s);
         IChannels.Mandate[] memory m = mandate(true, 0, address(0), 4000, uint40(START + 100));
@@ -591,7 +591,7 @@ contract CloseTest is Base {
         openWith(100, 50);
         IChannels.State memory own = paid(5, 10);
         IChannels.Mandate[] memory m = closeMandate(false, false, own, empty(), agent, 9, uint40(START + 10));
-        uint256[7] memory k = closing(false, false, own, empty());
+        uint256[8] memory k = closing(false, false, own, empty());
         setAgent(k, false, agent, 9);
         vm.prank(agent);
         ch.close(c, false, own, empty(), noSig(), m);
@@ -609,7 +609,7 @@ contract CloseTest is Base {
         amount = amount % 150;
         olderAmount = olderAmount % (amount + 1);
         openWith(100, 50);
-        uint256[7] memory k = closeBy(closerHigh, paid(seq, amount), empty());
+        uint256[8] memory k = closeBy(closerHigh, paid(seq, amount), empty());
         failForfeit(k, closerHigh, paid(olderSeq, olderAmount), IChannels.NoContradiction.selector);
         failForfeit(k, closerHigh, paid(seq, amount), IChannels.NoContradiction.selector);
     }
@@ -621,7 +621,7 @@ contract CloseTest is Base {
         less = less % amount;
         if (declared == 0) less = 0;
         openWith(100, 50);
-        uint256[7] memory k = closeBy(false, paid(declared, less), empty());
+        uint256[8] memory k = closeBy(false, paid(declared, less), empty());
         doForfeit(k, false, paid(seq, amount));
     }
 }

@@ -12,7 +12,7 @@ contract DepositTest is Base {
     bytes4 private constant BAD_SIGNATURE = bytes4(keccak256("BadSignature()"));
 
     function deposits() internal view returns (int96 l, int96 h) {
-        (l, h,,,) = ch.channels(id);
+        (l, h,,,) = channelOf(id);
     }
 
     function data(uint32 e, bool isHigh) internal view returns (bytes memory) {
@@ -21,7 +21,7 @@ contract DepositTest is Base {
 
     function testDepositOpensAndTopsUp() public {
         ch.deposit(c, 0, false, 100, 0, 0);
-        (int96 l, int96 h, uint32 e, uint40 t, uint8 phase) = ch.channels(id);
+        (int96 l, int96 h, uint32 e, uint40 t, uint8 phase) = channelOf(id);
         ok(l == 100 && h == 0 && e == 0 && t == 0 && phase == 1, "opened");
         ch.deposit(c, 0, true, 7, 0, 0);
         ch.deposit(c, 0, false, 5, 0, 0);
@@ -41,23 +41,29 @@ contract DepositTest is Base {
         vm.recordLogs();
         ch.deposit(c, 0, false, 1, "l", "h");
         Vm.Log[] memory logs = vm.getRecordedLogs();
-        eq(logs.length, 3, "transfer, opened, deposited");
-        eq(logs[1].topics[0], keccak256("Opened(bytes32,bytes32,bytes32,address,address,address,uint16)"), "opened");
+        eq(logs.length, 2, "transfer, opened");
+        eq(
+            logs[1].topics[0], keccak256("Opened(bytes32,bytes32,bytes32,address,address,address,uint16,uint256)"), "opened"
+        );
         eq(logs[1].topics[1], id, "id");
         eq(logs[1].topics[2], "l", "locator low");
         eq(logs[1].topics[3], "h", "locator high");
-        eq(keccak256(logs[1].data), keccak256(abi.encode(smt, low, high, TERMS)), "data");
-        eq(logs[2].topics[0], keccak256("Deposited(bytes32,uint256)"), "deposited");
+        eq(keccak256(logs[1].data), keccak256(abi.encode(smt, low, high, TERMS, 1 | (1 << 252))), "data");
+        bytes32 deposited = keccak256("Deposited(bytes32,uint256)");
         ch.deposit(c, 0, false, 1, 0, 0);
-        eq(vm.getRecordedLogs().length, 2, "no locators, no opened");
+        logs = vm.getRecordedLogs();
+        ok(logs.length == 2 && logs[1].topics[0] == deposited, "no locators, no opened");
+        eq(keccak256(logs[1].data), keccak256(abi.encode(2 | (1 << 252))), "the word");
         ch.deposit(c, 0, false, 1, 0, "h");
-        eq(vm.getRecordedLogs().length, 3, "one locator is enough");
+        logs = vm.getRecordedLogs();
+        ok(logs.length == 2 && logs[1].topics[0] != deposited, "one locator is enough");
     }
 
     function testOpenedWithoutLocators() public {
         vm.recordLogs();
         ch.deposit(c, 0, false, 1, 0, 0);
-        eq(vm.getRecordedLogs().length, 3, "first deposit");
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        ok(logs.length == 2 && logs[1].topics[0] != keccak256("Deposited(bytes32,uint256)"), "first deposit");
     }
 
     function testPartiesAreOrderedAndNotZero() public {
@@ -171,7 +177,7 @@ contract DepositTest is Base {
         Vm.Log[] memory logs = vm.getRecordedLogs();
         eq(logs[1].topics[2], "l", "locator low");
         eq(logs[1].topics[3], "h", "locator high");
-        eq(keccak256(logs[1].data), keccak256(abi.encode(smt, low, high, TERMS)), "data");
+        eq(keccak256(logs[1].data), keccak256(abi.encode(smt, low, high, TERMS, (10 << 96) | (1 << 252))), "data");
         vm.prank(user);
         smt.depositTo(address(ch), 5, data(0, false));
         (int96 l, int96 h) = deposits();
@@ -214,9 +220,10 @@ contract DepositTest is Base {
 
     // ---------------------------------------------------------------- by an owner's signed order
 
+    IChannels.Signature private ownerSig;
+
     function order(uint96 amount, uint96 fee, address agent_, uint256 nonce, bool isHigh)
         internal
-        view
         returns (IChannels.DepositOrder memory o)
     {
         uint40 deadline = uint40(START + 100);
@@ -224,19 +231,19 @@ contract DepositTest is Base {
             bytes.concat(
                 abi.encode(
                     keccak256(
-                        "Deposit(address owner,bytes32 channel,uint32 epoch,bool high,uint96 amount,bytes32 locatorLow,bytes32 locatorHigh,address agent,uint96 fee,uint256 nonce,uint40 deadline)"
+                        "Deposit(bytes32 channel,uint32 epoch,bool high,bytes32 locatorLow,bytes32 locatorHigh,address owner,uint96 amount,address agent,uint96 fee,uint256 nonce,uint40 deadline)"
                     ),
-                    user,
                     id,
                     epoch(),
                     isHigh,
-                    amount
+                    bytes32("l"),
+                    bytes32("h")
                 ),
-                abi.encode(bytes32("l"), bytes32("h"), agent_, fee, nonce, deadline)
+                abi.encode(user, amount, agent_, fee, nonce, deadline)
             )
         );
-        o = IChannels.DepositOrder(user, amount, agent_, fee, nonce, deadline, sign(USER_KEY, h));
-        o.amount = amount;
+        o = IChannels.DepositOrder(user, amount, agent_, fee, nonce, deadline);
+        ownerSig = sign(USER_KEY, h);
     }
 
     function approveUser() internal {
@@ -248,7 +255,7 @@ contract DepositTest is Base {
         approveUser();
         IChannels.DepositOrder memory o = order(100, 7, agent, 300, true);
         vm.prank(agent);
-        ch.depositFor(c, 0, true, o, "l", "h");
+        ch.depositFor(c, 0, true, "l", "h", o, ownerSig);
         (int96 l, int96 h) = deposits();
         ok(l == 0 && h == 93, "credited less the fee");
         eq(smt.balanceOf(agent), 1_000_007, "fee");
@@ -256,10 +263,10 @@ contract DepositTest is Base {
         eq(ch.nonceBitmap(user, 1), 1 << 44, "nonce 300 is bit 44 of word 1");
         vm.prank(agent);
         vm.expectRevert(IChannels.NonceUsed.selector);
-        ch.depositFor(c, 0, true, o, "l", "h");
+        ch.depositFor(c, 0, true, "l", "h", o, ownerSig);
         o = order(100, 7, address(0), 301, true);
         vm.prank(stranger);
-        ch.depositFor(c, 0, true, o, "l", "h");
+        ch.depositFor(c, 0, true, "l", "h", o, ownerSig);
         eq(smt.balanceOf(stranger), 7, "anybody may be the agent");
     }
 
@@ -268,48 +275,48 @@ contract DepositTest is Base {
         IChannels.DepositOrder memory o = order(100, 7, agent, 0, true);
         vm.prank(stranger);
         vm.expectRevert(IChannels.WrongAgent.selector);
-        ch.depositFor(c, 0, true, o, "l", "h");
+        ch.depositFor(c, 0, true, "l", "h", o, ownerSig);
         vm.startPrank(agent);
         vm.expectRevert(BAD_SIGNATURE);
-        ch.depositFor(c, 0, false, o, "l", "h");
+        ch.depositFor(c, 0, false, "l", "h", o, ownerSig);
         vm.expectRevert(BAD_SIGNATURE);
-        ch.depositFor(c, 1, true, o, "l", "h");
+        ch.depositFor(c, 1, true, "l", "h", o, ownerSig);
         vm.expectRevert(BAD_SIGNATURE);
-        ch.depositFor(c, 0, true, o, "x", "h");
+        ch.depositFor(c, 0, true, "x", "h", o, ownerSig);
         vm.expectRevert(BAD_SIGNATURE);
-        ch.depositFor(c, 0, true, o, "l", "x");
+        ch.depositFor(c, 0, true, "l", "x", o, ownerSig);
         o.amount = 101;
         vm.expectRevert(BAD_SIGNATURE);
-        ch.depositFor(c, 0, true, o, "l", "h");
+        ch.depositFor(c, 0, true, "l", "h", o, ownerSig);
         o.amount = 100;
         o.fee = 8;
         vm.expectRevert(BAD_SIGNATURE);
-        ch.depositFor(c, 0, true, o, "l", "h");
+        ch.depositFor(c, 0, true, "l", "h", o, ownerSig);
         o.fee = 7;
         o.nonce = 1;
         vm.expectRevert(BAD_SIGNATURE);
-        ch.depositFor(c, 0, true, o, "l", "h");
+        ch.depositFor(c, 0, true, "l", "h", o, ownerSig);
         o.nonce = 0;
         o.deadline += 1;
         vm.expectRevert(BAD_SIGNATURE);
-        ch.depositFor(c, 0, true, o, "l", "h");
+        ch.depositFor(c, 0, true, "l", "h", o, ownerSig);
         o.deadline -= 1;
         o.agent = address(0);
         vm.expectRevert(BAD_SIGNATURE);
-        ch.depositFor(c, 0, true, o, "l", "h");
+        ch.depositFor(c, 0, true, "l", "h", o, ownerSig);
         o.agent = agent;
         o.owner = low;
         vm.expectRevert(BAD_SIGNATURE);
-        ch.depositFor(c, 0, true, o, "l", "h");
+        ch.depositFor(c, 0, true, "l", "h", o, ownerSig);
         o.owner = user;
         IChannels.Channel memory other = IChannels.Channel(c.token, low, high, TERMS + 1);
         vm.expectRevert(BAD_SIGNATURE);
-        ch.depositFor(other, 0, true, o, "l", "h");
+        ch.depositFor(other, 0, true, "l", "h", o, ownerSig);
         vm.warp(START + 100);
         vm.expectRevert(IChannels.Expired.selector);
-        ch.depositFor(c, 0, true, o, "l", "h");
+        ch.depositFor(c, 0, true, "l", "h", o, ownerSig);
         vm.warp(START + 99);
-        ch.depositFor(c, 0, true, o, "l", "h");
+        ch.depositFor(c, 0, true, "l", "h", o, ownerSig);
         vm.stopPrank();
     }
 
@@ -318,10 +325,10 @@ contract DepositTest is Base {
         IChannels.DepositOrder memory o = order(7, 7, agent, 0, true);
         vm.prank(agent);
         vm.expectRevert(BAD_AMOUNT);
-        ch.depositFor(c, 0, true, o, "l", "h");
+        ch.depositFor(c, 0, true, "l", "h", o, ownerSig);
         o = order(8, 7, agent, 0, true);
         vm.prank(agent);
-        ch.depositFor(c, 0, true, o, "l", "h");
+        ch.depositFor(c, 0, true, "l", "h", o, ownerSig);
     }
 
     // ---------------------------------------------------------------- hostile tokens

@@ -194,7 +194,7 @@ contract GasTest is Base {
         ch.close(c, false, own, partner, s, m);
         note("close, with evidence, by agent");
         vm.revertToState(opened);
-        uint256[7] memory k = closing(false, false, own, partner);
+        uint256[8] memory k = closing(false, false, own, partner);
         vm.prank(low);
         ch.close(c, false, own, partner, s, none());
         note("close, with evidence");
@@ -247,7 +247,7 @@ contract GasTest is Base {
             }
             s.root = buildTree(a);
             s.lastExpiry = EXPIRY;
-            uint256[7] memory k = closeBy(false, empty(), s);
+            uint256[8] memory k = closeBy(false, empty(), s);
             vm.warp(END);
             uint256 closed = vm.snapshotState();
             bytes32[] memory proof = proofOf(a, (1 << a.length) - 1);
@@ -282,7 +282,7 @@ contract GasTest is Base {
         s.tip = tip;
         s.unit = 3;
         s.max = 256;
-        uint256[7] memory k = closeBy(false, empty(), s);
+        uint256[8] memory k = closeBy(false, empty(), s);
         vm.warp(END);
         vm.prank(low);
         ch.redeem(c, k, true, s, "seed", 256, none());
@@ -292,6 +292,7 @@ contract GasTest is Base {
     }
 
     function registry() internal {
+        uint256 snapshot = vm.snapshotState();
         conditions.registerSecret(keccak256("a"));
         note("register a secret");
         bytes32[] memory many = new bytes32[](3);
@@ -300,15 +301,17 @@ contract GasTest is Base {
         }
         conditions.registerSecrets(many);
         note("register three secrets");
+        openWith(100_000, 100_000);
         IChannels.Signature memory s = releaseSig(false, keccak256("leaf"));
         ch.voidLeaf(c, 0, false, keccak256("leaf"), s);
         note("void a leaf");
+        vm.revertToState(snapshot);
     }
 
     function batch() internal {
         uint256 snapshot = vm.snapshotState();
         IChannels.Channel[] memory cs = new IChannels.Channel[](20);
-        uint256[7][] memory ks = new uint256[7][](20);
+        uint256[8][] memory ks = new uint256[8][](20);
         for (uint256 i = 0; i < 20; i++) {
             (lowKey, highKey) = (0x1000 + i, 0x2000 + i);
             (low, high) = (vm.addr(lowKey), vm.addr(highKey));

@@ -15,7 +15,7 @@ contract Player is Base {
     IChequebook public cb;
     bytes32[] private ids;
     bytes32[] private bookIds;
-    mapping(bytes32 => uint256[7]) private records;
+    mapping(bytes32 => uint256[8]) private records;
     mapping(bytes32 => IChannels.State[2]) private latest;
     uint256 private step;
     /// @dev How often each action was accepted.
@@ -99,7 +99,7 @@ contract Player is Base {
 
     function coopClose(uint256 token, uint32 part, uint16 fee) external {
         pick(token);
-        (int96 l, int96 h,,,) = ch.channels(id);
+        (int96 l, int96 h,,,) = channelOf(id);
         uint96 total = uint96(l + h);
         if (total == 0) return;
         fee = uint16(fee % (total + 1));
@@ -119,7 +119,7 @@ contract Player is Base {
         if (own.seq != 0 && understate % 3 == 0) own.paid -= uint96(understate) % (own.paid + 1);
         IChannels.Signature memory s;
         if (partner.seq != 0) s = signState(!closerHigh, partner);
-        uint256[7] memory k = closing(closerHigh, unknown, own, partner);
+        uint256[8] memory k = closing(closerHigh, unknown, own, partner);
         setAgent(k, closerHigh, address(this), fee);
         IChannels.Mandate[] memory m =
             closeMandate(closerHigh, unknown, own, partner, address(0), fee, uint40(block.timestamp + 1));
@@ -131,7 +131,7 @@ contract Player is Base {
 
     function forfeit(uint256 token, uint32 fee) external {
         pick(token);
-        uint256[7] memory k = records[id];
+        uint256[8] memory k = records[id];
         bool closerHigh = k[0] & 1 == 1;
         (IChannels.State memory l, IChannels.State memory h) = states();
         IChannels.State memory s = closerHigh ? h : l;
@@ -142,8 +142,8 @@ contract Player is Base {
 
     function settle(uint256 token) external {
         pick(token);
-        uint256[7] memory k = records[id];
-        (,,, uint40 time, uint8 phase) = ch.channels(id);
+        uint256[8] memory k = records[id];
+        (,,, uint40 time, uint8 phase) = channelOf(id);
         bool due = phase == 2 && block.timestamp >= time + HOLD / 4;
         bool accepted = attempt(address(ch), abi.encodeCall(ch.settle, (c, k)), "settle");
         if (due && !accepted) unsettled++;
@@ -270,7 +270,7 @@ contract Player is Base {
     function check() external view {
         for (uint256 i = 0; i < TOKENS; i++) {
             address t = tokens[i];
-            (int96 l, int96 h,,,) = ch.channels(ids[i]);
+            (int96 l, int96 h,,,) = channelOf(ids[i]);
             int256 owed = int256(l) + h;
             require(owed >= 0, "a channel owes a negative sum");
             address[5] memory accounts = [low, high, user, agent, address(this)];

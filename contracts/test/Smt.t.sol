@@ -321,7 +321,7 @@ contract SmtTest is Base {
         data[40] = bytes1(uint8(TERMS >> 8));
         smt.depositWithFee(user, address(ch), 100, data, 7, agent, KEYED, LATER, s);
         vm.stopPrank();
-        (int96 l, int96 h,,, uint8 phase) = ch.channels(id);
+        (int96 l, int96 h,,, uint8 phase) = channelOf(id);
         ok(l == 0 && h == 100 && phase == 1, "open");
         eq(smt.balanceOf(agent), 1_000_007, "fee");
         eq(smt.balanceOf(user), 999_893, "from");
@@ -356,7 +356,7 @@ contract SmtTest is Base {
         items[1] = abi.encodeCall(smt.depositTo, (address(ch), 4, abi.encodePacked(low, high, TERMS, uint32(0), uint8(0))));
         vm.prank(user);
         eq(smt.batch(items, 300_000), 2, "both");
-        (int96 l, int96 h,,,) = ch.channels(id);
+        (int96 l, int96 h,,,) = channelOf(id);
         ok(l == 4 && h == 3, "credited");
     }
 

@@ -49,7 +49,7 @@ contract UnlockTest is Base {
         return proofOf(tree, picked);
     }
 
-    function doUnlock(uint256[7] memory k, bool payerHigh, IChannels.State memory s, IChannels.Claim[] memory a)
+    function doUnlock(uint256[8] memory k, bool payerHigh, IChannels.State memory s, IChannels.Claim[] memory a)
         internal
     {
         bytes32[] memory proof = proofFor(a);
@@ -61,11 +61,11 @@ contract UnlockTest is Base {
             side += uint256(a[i].amount) << 64;
         }
         k[payerHigh ? 2 : 1] = side;
-        eq(ch.closingHash(id), hashOf(k), "record");
+        eq(recordHash(id), hashOf(k), "record");
     }
 
     function failUnlock(
-        uint256[7] memory k,
+        uint256[8] memory k,
         bool payerHigh,
         IChannels.State memory s,
         IChannels.Claim memory l,
@@ -75,7 +75,7 @@ contract UnlockTest is Base {
     }
 
     function failWith(
-        uint256[7] memory k,
+        uint256[8] memory k,
         bool payerHigh,
         IChannels.State memory s,
         IChannels.Claim[] memory a,
@@ -96,14 +96,14 @@ contract UnlockTest is Base {
                 openWith(5000, 5000);
                 IChannels.State memory s = paid(3, 10);
                 IChannels.Claim[] memory a = locks(n, s);
-                uint256[7] memory k =
+                uint256[8] memory k =
                     payerHigh == 1 ? closeBy(false, empty(), s) : closeBy(true, empty(), s);
                 vm.warp(END);
                 vm.recordLogs();
                 doUnlock(k, payerHigh == 1, s, one(a[n - 1]));
                 Vm.Log[] memory logs = vm.getRecordedLogs();
-                eq(logs[0].topics[0], keccak256("Unlocked(bytes32,uint256[7])"), "event");
-                eq(keccak256(logs[0].data), keccak256(abi.encode(k)), "logged");
+                eq(logs[0].topics[0], keccak256("Unlocked(bytes32,bool,uint256)"), "event");
+                eq(keccak256(logs[0].data), keccak256(abi.encode(payerHigh == 1, k[payerHigh + 1])), "logged");
                 failUnlock(k, payerHigh == 1, s, a[n - 1], IChannels.BadLeaf.selector);
                 IChannels.Claim[] memory rest = new IChannels.Claim[](n - 1);
                 for (uint256 i = 0; i + 1 < n; i++) {
@@ -123,7 +123,7 @@ contract UnlockTest is Base {
         openWith(5000, 5000);
         IChannels.State memory s = paid(3, 10);
         IChannels.Claim[] memory a = locks(65, s);
-        uint256[7] memory k = closeBy(true, empty(), s);
+        uint256[8] memory k = closeBy(true, empty(), s);
         vm.warp(END);
         failUnlock(k, false, s, a[0], IChannels.BadLeaf.selector);
         failUnlock(k, false, s, a[64], IChannels.BadLeaf.selector);
@@ -135,7 +135,7 @@ contract UnlockTest is Base {
         IChannels.State memory s = paid(3, 10);
         IChannels.Claim[] memory a = locks(2, s);
         s.locked = 90;
-        uint256[7] memory k = closeBy(true, empty(), s);
+        uint256[8] memory k = closeBy(true, empty(), s);
         bytes32[] memory proof = proofOf(tree, 1);
         vm.warp(END);
         uint8[4] memory wrong = [2, 1, 64, 255];
@@ -156,7 +156,7 @@ contract UnlockTest is Base {
         openWith(5000, 5000);
         IChannels.State memory s = paid(3, 10);
         IChannels.Claim[] memory a = locks(2, s);
-        uint256[7] memory k = closeBy(true, empty(), s);
+        uint256[8] memory k = closeBy(true, empty(), s);
         vm.warp(END);
         failWith(k, false, s, a, 1, new bytes32[](1), IChannels.BadLeaf.selector);
         doUnlock(k, false, s, a);
@@ -166,7 +166,7 @@ contract UnlockTest is Base {
         openWith(5000, 5000);
         IChannels.State memory s = paid(3, 10);
         IChannels.Claim[] memory a = locks(4, s);
-        uint256[7] memory k = closeBy(true, empty(), s);
+        uint256[8] memory k = closeBy(true, empty(), s);
         vm.warp(END);
         (a[0], a[1]) = (a[1], a[0]);
         failWith(k, false, s, a, 2, new bytes32[](0), IChannels.BadLeaf.selector);
@@ -182,7 +182,7 @@ contract UnlockTest is Base {
         openWith(5000, 5000);
         IChannels.State memory s = paid(3, 10);
         IChannels.Claim[] memory a = locks(n, s);
-        uint256[7] memory k = closeBy(true, empty(), s);
+        uint256[8] memory k = closeBy(true, empty(), s);
         vm.warp(END);
         IChannels.Claim[] memory chosen = new IChannels.Claim[](n);
         uint256 m = 0;
@@ -200,7 +200,7 @@ contract UnlockTest is Base {
         openWith(5000, 5000);
         IChannels.State memory s = paid(3, 10);
         IChannels.Claim[] memory a = locks(3, s);
-        uint256[7] memory k = closeBy(true, empty(), s);
+        uint256[8] memory k = closeBy(true, empty(), s);
         vm.warp(END);
         IChannels.Claim memory l = a[1];
         l.id += 1;
@@ -231,7 +231,7 @@ contract UnlockTest is Base {
         openWith(5000, 5000);
         IChannels.State memory s = paid(3, 10);
         IChannels.Claim[] memory a = locks(4, s);
-        uint256[7] memory k = closeBy(true, empty(), s);
+        uint256[8] memory k = closeBy(true, empty(), s);
         vm.warp(END);
         // The parent of leaves 0 and 1 as a leaf of a tree one level lower: no claim's leaf hash is that node.
         bytes32[] memory proof = new bytes32[](1);
@@ -244,7 +244,7 @@ contract UnlockTest is Base {
         openWith(5000, 5000);
         IChannels.State memory s = paid(3, 10);
         IChannels.Claim[] memory a = locks(2, s);
-        uint256[7] memory k = closeBy(true, paid(1, 1), s);
+        uint256[8] memory k = closeBy(true, paid(1, 1), s);
         vm.warp(END);
         failUnlock(k, true, s, a[0], IChannels.WrongState.selector);
         s.locked += 1;
@@ -268,7 +268,7 @@ contract UnlockTest is Base {
             s.tip = sha256(abi.encode(bytes32("seed")));
             s.unit = 100;
             s.max = 1;
-            uint256[7] memory k = closeBy(!isHigh, empty(), s);
+            uint256[8] memory k = closeBy(!isHigh, empty(), s);
             vm.warp(END);
             ch.redeem(c, k, isHigh, s, "seed", 1, none());
             k[isHigh ? 2 : 1] += uint256(100) << 64;
@@ -289,7 +289,7 @@ contract UnlockTest is Base {
         bytes32 secret = abi.decode(a[0].witness, (bytes32));
         conditions.registerSecret(secret);
         a[0].witness = "";
-        uint256[7] memory k = closeBy(true, empty(), s);
+        uint256[8] memory k = closeBy(true, empty(), s);
         vm.warp(END - 1);
         failUnlock(k, false, s, a[0], IChannels.WrongPhase.selector);
         vm.warp(EXPIRY + HOLD / 4);
@@ -308,7 +308,7 @@ contract UnlockTest is Base {
         openWith(5000, 5000);
         IChannels.State memory s = paid(3, 10);
         IChannels.Claim[] memory a = locks(1, s);
-        uint256[7] memory k = closeBy(true, empty(), s);
+        uint256[8] memory k = closeBy(true, empty(), s);
         vm.warp(EXPIRY);
         failUnlock(k, false, s, a[0], IChannels.NotFulfilled.selector);
         vm.warp(EXPIRY + 1);
@@ -323,7 +323,7 @@ contract UnlockTest is Base {
         IChannels.Claim[] memory a = locks(1, s);
         bytes32 secret = abi.decode(a[0].witness, (bytes32));
         a[0].witness = "";
-        uint256[7] memory k = closeBy(true, empty(), s);
+        uint256[8] memory k = closeBy(true, empty(), s);
         for (uint256 i = 0; i < 3; i++) {
             uint256 snapshot = vm.snapshotState();
             vm.warp(EXPIRY - 1 + i);
@@ -346,7 +346,7 @@ contract UnlockTest is Base {
         IChannels.Claim memory l = lockClaim(0, 77, uint40(START + 1 days), "x");
         single(l, s);
         s.lastExpiry = l.expiry;
-        uint256[7] memory k = closeBy(true, empty(), s);
+        uint256[8] memory k = closeBy(true, empty(), s);
         vm.warp(START + 1 days - 1);
         conditions.registerSecret("x");
         vm.warp(END);
@@ -359,7 +359,7 @@ contract UnlockTest is Base {
         openWith(5000, 5000);
         IChannels.State memory s = paid(3, 10);
         IChannels.Claim[] memory a = locks(1, s);
-        uint256[7] memory k = closeBy(true, empty(), s);
+        uint256[8] memory k = closeBy(true, empty(), s);
         IChannels.Mandate[] memory m = mandate(true, 0, agent, 9, uint40(END + 10));
         IChannels.Mandate[] memory byPayer = mandate(false, 0, agent, 9, uint40(END + 10));
         IChannels.Mandate[] memory forState = mandate(true, stateHash(false, s), agent, 9, uint40(END + 10));
@@ -369,12 +369,16 @@ contract UnlockTest is Base {
         ch.unlock(c, k, false, s, a, 0, new bytes32[](0), byPayer);
         vm.expectRevert(BAD_SIGNATURE);
         ch.unlock(c, k, false, s, a, 0, new bytes32[](0), forState);
+        vm.recordLogs();
         ch.unlock(c, k, false, s, a, 0, new bytes32[](0), m);
         vm.stopPrank();
         k[1] |= 1 << 192;
         k[1] += 1 << 64;
         setAgent(k, true, agent, 9);
-        eq(ch.closingHash(id), hashOf(k), "named");
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        eq(logs[0].topics[0], keccak256("Named(bytes32,bool,uint256)"), "event");
+        eq(keccak256(logs[0].data), keccak256(abi.encode(true, k[6])), "logged");
+        eq(recordHash(id), hashOf(k), "named");
         vm.warp(EXPIRY + HOLD / 4);
         ch.settle(c, k);
         eq(smt.balanceOf(agent), 1_000_009, "fee from the payee");
@@ -393,7 +397,7 @@ contract UnlockTest is Base {
         ch.voidLeaf(c, 0, false, leaf, sig);
         eq(vm.getRecordedLogs()[0].topics[0], keccak256("Voided(bytes32,bytes32)"), "event");
         ok(ch.voided(keccak256(abi.encode(keccak256(abi.encode(id, uint32(0), low)), leaf))), "key");
-        uint256[7] memory k = closeBy(true, empty(), s);
+        uint256[8] memory k = closeBy(true, empty(), s);
         vm.warp(END);
         failUnlock(k, false, s, a[1], IChannels.BadLeaf.selector);
         doUnlock(k, false, s, one(a[0]));
@@ -406,7 +410,7 @@ contract UnlockTest is Base {
         IChannels.Signature memory sig = releaseSig(false, leaf);
         vm.expectRevert(BAD_SIGNATURE);
         ch.voidLeaf(c, 0, true, leaf, sig);
-        vm.expectRevert(BAD_SIGNATURE);
+        vm.expectRevert(IChannels.WrongEpoch.selector);
         ch.voidLeaf(c, 1, false, leaf, sig);
         vm.expectRevert(BAD_SIGNATURE);
         ch.voidLeaf(c, 0, false, "other", sig);
@@ -423,14 +427,50 @@ contract UnlockTest is Base {
         IChannels.Claim[] memory a = locks(1, s);
         IChannels.Signature memory sig = releaseSig(false, leafOf(a[0]));
         ch.voidLeaf(c, 0, false, leafOf(a[0]), sig);
-        uint256[7] memory k = closeBy(true, empty(), empty());
+        uint256[8] memory k = closeBy(true, empty(), empty());
         vm.warp(END + HOLD / 4);
         ch.settle(c, k);
+        vm.expectRevert(IChannels.WrongEpoch.selector);
+        ch.voidLeaf(c, 0, false, leafOf(a[0]), sig);
+        sig = releaseSig(false, "other");
+        vm.expectRevert(IChannels.WrongPhase.selector);
+        ch.voidLeaf(c, 1, false, "other", sig);
         vm.warp(START);
         openWith(5000, 5000);
+        ch.voidLeaf(c, 1, false, "other", sig);
         k = closeBy(true, empty(), s);
         vm.warp(END);
         doUnlock(k, false, s, a);
+    }
+
+    /// @dev The channel remembers in its word that a leaf was released; every call that writes the word keeps that.
+    function testReleaseOutlivesEveryChangeOfTheWord() public {
+        openWith(5000, 5000);
+        IChannels.State memory s = paid(3, 10);
+        IChannels.Claim[] memory a = locks(3, s);
+        ch.voidLeaf(c, 0, false, leafOf(a[1]), releaseSig(false, leafOf(a[1])));
+        eq(ch.words(id) >> 252, 5, "open, and released");
+        openWith(1, 1);
+        IChannels.Withdrawal memory w = IChannels.Withdrawal(high, 2, high, address(0), 0, uint40(START + 1));
+        bytes32 h = withdrawHash(w);
+        ch.withdraw(c, w, sign(lowKey, h), sign(highKey, h));
+        uint256[8] memory k = closing(true, false, empty(), paid(2, 9));
+        IChannels.Signature memory sig = signState(false, paid(2, 9));
+        vm.prank(high);
+        ch.close(c, true, empty(), paid(2, 9), sig, none());
+        eq(ch.words(id) >> 252, 6, "closing, and released");
+        sig = signState(false, s);
+        vm.prank(high);
+        ch.update(c, k, false, s, sig, none());
+        setSide(k, false, s);
+        k[0] += uint256(s.lastExpiry) << 8;
+        eq(recordHash(id), hashOf(k), "record");
+        vm.warp(END);
+        failUnlock(k, false, s, a[1], IChannels.BadLeaf.selector);
+        doUnlock(k, false, s, one(a[0]));
+        eq(ch.words(id) >> 252, 6, "still");
+        failUnlock(k, false, s, a[1], IChannels.BadLeaf.selector);
+        doUnlock(k, false, s, one(a[2]));
     }
 
     // ---------------------------------------------------------------- ticks
@@ -454,7 +494,7 @@ contract UnlockTest is Base {
         for (uint256 payerHigh = 0; payerHigh < 2; payerHigh++) {
             uint256 snapshot = vm.snapshotState();
             bool isHigh = payerHigh == 1;
-            uint256[7] memory k = closeBy(!isHigh, empty(), s);
+            uint256[8] memory k = closeBy(!isHigh, empty(), s);
             vm.warp(END - 1);
             vm.expectRevert(IChannels.WrongPhase.selector);
             ch.redeem(c, k, isHigh, s, h[15], 5, none());
@@ -470,9 +510,9 @@ contract UnlockTest is Base {
             k[isHigh ? 2 : 1] += uint256(35) << 64;
             k[0] += uint256(5) << (isHigh ? 144 : 112);
             Vm.Log[] memory logs = vm.getRecordedLogs();
-            eq(logs[0].topics[0], keccak256("Redeemed(bytes32,uint256[7])"), "event");
+            eq(logs[0].topics[0], keccak256("Redeemed(bytes32,uint256[8])"), "event");
             eq(keccak256(logs[0].data), keccak256(abi.encode(k)), "logged");
-            eq(ch.closingHash(id), hashOf(k), "record");
+            eq(recordHash(id), hashOf(k), "record");
             vm.expectRevert(IChannels.BadTicks.selector);
             ch.redeem(c, k, isHigh, s, h[15], 5, none());
             vm.expectRevert(IChannels.BadTicks.selector);
@@ -481,7 +521,7 @@ contract UnlockTest is Base {
             ch.redeem(c, k, isHigh, s, h[8], 12, none());
             k[isHigh ? 2 : 1] += uint256(49) << 64;
             k[0] += uint256(7) << (isHigh ? 144 : 112);
-            eq(ch.closingHash(id), hashOf(k), "record");
+            eq(recordHash(id), hashOf(k), "record");
             vm.warp(END + HOLD / 4);
             ch.settle(c, k);
             eq(smt.balanceOf(partyOf(!isHigh)), 1_005_000 + 10 + 84, "payee");
@@ -496,7 +536,7 @@ contract UnlockTest is Base {
         s.tip = h[20];
         s.unit = 7;
         s.max = 12;
-        uint256[7] memory k = closeBy(true, empty(), s);
+        uint256[8] memory k = closeBy(true, empty(), s);
         IChannels.Mandate[] memory m = mandate(true, 0, address(0), 9, uint40(END + 10));
         vm.warp(END + 10);
         vm.expectRevert(IChannels.Expired.selector);
@@ -507,7 +547,7 @@ contract UnlockTest is Base {
         k[1] += uint256(35) << 64;
         k[0] += uint256(5) << 112;
         setAgent(k, true, stranger, 9);
-        eq(ch.closingHash(id), hashOf(k), "record");
+        eq(recordHash(id), hashOf(k), "record");
     }
 
     function testLargestTicksFit() public {
@@ -519,12 +559,12 @@ contract UnlockTest is Base {
         s.max = type(uint32).max;
         IChannels.Claim memory l = lockClaim(0, type(uint96).max, EXPIRY, "x");
         single(l, s);
-        uint256[7] memory k = closeBy(true, empty(), s);
+        uint256[8] memory k = closeBy(true, empty(), s);
         vm.warp(END);
         ch.redeem(c, k, false, s, "seed", 2, none());
         k[1] += (uint256(type(uint64).max) * 2) << 64;
         k[0] += uint256(2) << 112;
-        eq(ch.closingHash(id), hashOf(k), "record");
+        eq(recordHash(id), hashOf(k), "record");
         doUnlock(k, false, s, one(l));
         vm.warp(EXPIRY + HOLD / 4);
         ch.settle(c, k);
@@ -535,7 +575,7 @@ contract UnlockTest is Base {
 
     function testSettleBoundary() public {
         openWith(100, 50);
-        uint256[7] memory k = closeBy(false, paid(7, 30), paid(4, 20));
+        uint256[8] memory k = closeBy(false, paid(7, 30), paid(4, 20));
         vm.warp(END + HOLD / 4 - 1);
         vm.expectRevert(IChannels.WrongPhase.selector);
         ch.settle(c, k);
@@ -547,9 +587,9 @@ contract UnlockTest is Base {
         eq(keccak256(logs[0].data), keccak256(abi.encode(90, 60)), "amounts");
         eq(smt.balanceOf(low), 1_000_090, "low");
         eq(smt.balanceOf(high), 1_000_060, "high");
-        (int96 l, int96 h, uint32 e, uint40 t, uint8 phase) = ch.channels(id);
+        (int96 l, int96 h, uint32 e, uint40 t, uint8 phase) = channelOf(id);
         ok(l == 0 && h == 0 && e == 1 && t == 0 && phase == 0, "next epoch");
-        eq(ch.closingHash(id), 0, "cleared");
+        eq(recordHash(id), 0, "cleared");
         vm.expectRevert(IChannels.WrongPhase.selector);
         ch.settle(c, k);
     }
@@ -558,7 +598,7 @@ contract UnlockTest is Base {
         openWith(100, 50);
         IChannels.State memory s = paid(3, 10);
         s.lastExpiry = EXPIRY;
-        uint256[7] memory k = closeBy(true, empty(), s);
+        uint256[8] memory k = closeBy(true, empty(), s);
         vm.warp(EXPIRY + HOLD / 4 - 1);
         vm.expectRevert(IChannels.WrongPhase.selector);
         ch.settle(c, k);
@@ -568,7 +608,7 @@ contract UnlockTest is Base {
 
     function testSettleNeedsTheRecord() public {
         openWith(100, 50);
-        uint256[7] memory k = closeBy(false, paid(7, 30), paid(4, 20));
+        uint256[8] memory k = closeBy(false, paid(7, 30), paid(4, 20));
         vm.warp(END + HOLD / 4);
         for (uint256 i = 0; i < 7; i++) {
             k[i] += 1 << 65;
@@ -585,7 +625,7 @@ contract UnlockTest is Base {
         dh = dh % 500_000;
         if (dl + dh == 0) dl = 1;
         openWith(dl, dh);
-        uint256[7] memory k = closeBy(false, paid(1, ol), paid(1, oh));
+        uint256[8] memory k = closeBy(false, paid(1, ol), paid(1, oh));
         vm.warp(END + HOLD / 4);
         ch.settle(c, k);
         int256 expected = int256(uint256(dl)) + int256(uint256(oh)) - int256(uint256(ol));
@@ -602,7 +642,7 @@ contract UnlockTest is Base {
             IChannels.Withdrawal(high, 120, high, address(0), 0, uint40(block.timestamp + 1));
         bytes32 h = withdrawHash(w);
         ch.withdraw(c, w, sign(lowKey, h), sign(highKey, h));
-        uint256[7] memory k = closeBy(false, paid(7, 75), empty());
+        uint256[8] memory k = closeBy(false, paid(7, 75), empty());
         vm.warp(END + HOLD / 4);
         ch.settle(c, k);
         eq(smt.balanceOf(low), 1_000_025, "low");
@@ -615,7 +655,7 @@ contract UnlockTest is Base {
         IChannels.State memory s = paid(4, 20);
         IChannels.Mandate[] memory m = closeMandate(false, false, own, empty(), agent, 9, uint40(START + 10));
         IChannels.Mandate[] memory n = mandate(false, stateHash(true, s), stranger, 11, uint40(START + 10));
-        uint256[7] memory k = closing(false, false, own, empty());
+        uint256[8] memory k = closing(false, false, own, empty());
         setAgent(k, false, agent, 9);
         IChannels.Signature memory sig = signState(true, s);
         vm.prank(agent);
@@ -641,7 +681,7 @@ contract UnlockTest is Base {
             vm.warp(START);
             openWith(100, 50);
             t.setMood(Moody.Mood(i));
-            uint256[7] memory k = closeBy(false, paid(7, 30), paid(4, 20));
+            uint256[8] memory k = closeBy(false, paid(7, 30), paid(4, 20));
             vm.warp(END + HOLD / 4);
             ch.settle(c, k);
             eq(ch.credits(address(t), low), 90 * i, "credit");
@@ -656,7 +696,7 @@ contract UnlockTest is Base {
         t.approve(address(ch), 1000);
         openWith(100, 50);
         t.list(low, true);
-        uint256[7] memory k = closeBy(false, paid(7, 30), paid(4, 20));
+        uint256[8] memory k = closeBy(false, paid(7, 30), paid(4, 20));
         vm.warp(END + HOLD / 4);
         ch.settle(c, k);
         eq(t.balanceOf(high), 60, "paid");
@@ -672,7 +712,7 @@ contract UnlockTest is Base {
         t.mint(address(this), 1000);
         t.approve(address(ch), 1000);
         openWith(100, 50);
-        uint256[7] memory k = closeBy(false, paid(7, 30), paid(4, 20));
+        uint256[8] memory k = closeBy(false, paid(7, 30), paid(4, 20));
         vm.warp(END + HOLD / 4);
         t.setHook(address(ch), abi.encodeCall(ch.settle, (c, k)), true);
         ch.settle(c, k);
@@ -683,7 +723,7 @@ contract UnlockTest is Base {
     function testSettleBatchSkipsWhatCannotBeSettled() public {
         openWith(100, 50);
         IChannels.Channel[] memory cs = new IChannels.Channel[](4);
-        uint256[7][] memory ks = new uint256[7][](4);
+        uint256[8][] memory ks = new uint256[8][](4);
         cs[0] = c;
         ks[0] = closeBy(false, paid(7, 30), paid(4, 20));
         cs[1] = c;

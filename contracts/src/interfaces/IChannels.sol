@@ -3,8 +3,8 @@ pragma solidity 0.8.37;
 
 /// @title Payment channels between two keys, for every ERC-20 token
 /// @notice The rules are in docs/contracts.md. All times are block timestamps in seconds; valid iff time < expiry.
-/// All amounts are base units of the channel's token. The record of a closing channel is seven words (docs/contracts.md,
-/// "The closing record"); the newest one is in the last event that carries one.
+/// All amounts are base units of the channel's token. The record of a closing channel is eight words (docs/contracts.md,
+/// "The closing record"); `Closed`, `Updated` and `Redeemed` carry it whole, `Unlocked` and `Named` the word that changed.
 interface IChannels {
     /// @notice Names a channel; its id is keccak256(abi.encode(token, low, high, terms)). `low` < `high` are the two
     /// channel keys, `terms` = hold index + 256 * factor of an unknown close.
@@ -80,7 +80,6 @@ interface IChannels {
         uint96 fee;
         uint256 nonce;
         uint40 deadline;
-        Signature signature;
     }
 
     /// @notice In each event `word` is the channel's word 0 after the call, `closing` its record.
@@ -91,14 +90,19 @@ interface IChannels {
         address token,
         address low,
         address high,
-        uint16 terms
+        uint16 terms,
+        uint256 word
     );
+    /// @notice A deposit of which `Opened` does not tell.
     event Deposited(bytes32 indexed channel, uint256 word);
     event Withdrawn(bytes32 indexed channel, uint256 word);
-    event Closed(bytes32 indexed channel, uint256 word, uint256[7] closing);
-    event Updated(bytes32 indexed channel, uint256[7] closing);
-    event Unlocked(bytes32 indexed channel, uint256[7] closing);
-    event Redeemed(bytes32 indexed channel, uint256[7] closing);
+    event Closed(bytes32 indexed channel, uint256 word, uint256[8] closing);
+    event Updated(bytes32 indexed channel, uint256[8] closing);
+    /// @notice `side` is the record's word of what that payer has paid.
+    event Unlocked(bytes32 indexed channel, bool payerHigh, uint256 side);
+    /// @notice An unlock was submitted for that party by its mandate; `agent` is the record's word of the party's agent.
+    event Named(bytes32 indexed channel, bool partyHigh, uint256 agent);
+    event Redeemed(bytes32 indexed channel, uint256[8] closing);
     event Voided(bytes32 indexed channel, bytes32 leaf);
     /// @notice The epoch ended: both deposits went to `victim` (its tower's fee included).
     event Forfeited(bytes32 indexed channel, address victim, uint256 amount);
@@ -144,9 +148,10 @@ interface IChannels {
         Channel calldata c,
         uint32 epoch,
         bool high,
-        DepositOrder calldata order,
         bytes32 locatorLow,
-        bytes32 locatorHigh
+        bytes32 locatorHigh,
+        DepositOrder calldata order,
+        Signature calldata ownerSignature
     ) external;
 
     function onApprovalReceived(address owner, uint256 value, bytes calldata data) external returns (bytes4);
@@ -160,6 +165,15 @@ interface IChannels {
 
     function coopClose(
         Channel calldata c,
+        Payouts calldata p,
+        Signature calldata lowSignature,
+        Signature calldata highSignature
+    ) external;
+
+    /// @notice The same while the channel is closing: `k` is its record.
+    function coopCloseDisputed(
+        Channel calldata c,
+        uint256[8] calldata k,
         Payouts calldata p,
         Signature calldata lowSignature,
         Signature calldata highSignature
@@ -185,7 +199,7 @@ interface IChannels {
 
     function update(
         Channel calldata c,
-        uint256[7] calldata k,
+        uint256[8] calldata k,
         bool payerHigh,
         State calldata s,
         Signature calldata payerSignature,
@@ -194,7 +208,7 @@ interface IChannels {
 
     function forfeit(
         Channel calldata c,
-        uint256[7] calldata k,
+        uint256[8] calldata k,
         State calldata s,
         Signature calldata closerSignature,
         Mandate[] calldata mandate
@@ -202,7 +216,7 @@ interface IChannels {
 
     function unlock(
         Channel calldata c,
-        uint256[7] calldata k,
+        uint256[8] calldata k,
         bool payerHigh,
         State calldata s,
         Claim[] calldata claims,
@@ -213,7 +227,7 @@ interface IChannels {
 
     function redeem(
         Channel calldata c,
-        uint256[7] calldata k,
+        uint256[8] calldata k,
         bool payerHigh,
         State calldata s,
         bytes32 preimage,
@@ -229,19 +243,16 @@ interface IChannels {
         Signature calldata payeeSignature
     ) external;
 
-    function settle(Channel calldata c, uint256[7] calldata k) external;
+    function settle(Channel calldata c, uint256[8] calldata k) external;
 
     /// @notice Settles what can be settled and skips the rest; returns how many were settled.
-    function settleBatch(Channel[] calldata cs, uint256[7][] calldata ks) external returns (uint256 settled);
+    function settleBatch(Channel[] calldata cs, uint256[8][] calldata ks) external returns (uint256 settled);
 
     /// @notice Pays out a credit; `to` may differ from `account` only if `account` calls.
     function claim(address token, address account, address to) external;
 
-    function channels(bytes32 id)
-        external
-        view
-        returns (int96 depositLow, int96 depositHigh, uint32 epoch, uint40 time, uint8 phase);
-    function closingHash(bytes32 id) external view returns (bytes32);
+    /// @notice The channel's word (docs/contracts.md, "Storage").
+    function words(bytes32 id) external view returns (uint256);
     function credits(address token, address account) external view returns (uint256);
     function voided(bytes32 key) external view returns (bool);
     function nonceBitmap(address owner, uint256 word) external view returns (uint256);

@@ -13,6 +13,10 @@ pub mod token {
 }
 
 /// Payment channels.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a generated constructor takes each member of its event"
+)]
 pub mod channels {
     alloy_sol_types::sol!(
         #[derive(Debug)]

@@ -39,10 +39,11 @@ pub fn unknown_factor(terms: u16) -> Option<u64> {
         .then(|| u64::from(factor))
 }
 
-/// Phase field of a channel's word 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Phase of a channel's word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WordPhase {
     /// Nothing is deposited in this epoch.
+    #[default]
     None,
     /// Payments flow.
     Open,
@@ -50,37 +51,54 @@ pub enum WordPhase {
     Closing,
 }
 
-/// Word 0 of a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The one word that the contract stores of a channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Word {
-    /// Deposit of the lower key, base units; negative if it took out what it had received.
+    /// Deposit of the lower key, base units; negative if it took out what it had received. Zero while closing: the closing
+    /// record has it then.
     pub low: i128,
     /// Deposit of the higher key.
     pub high: i128,
+    /// While closing the record's hash, see [`ClosingRecord::hash`]; zero otherwise.
+    pub record: B256,
     /// Rises with each settlement; 24 bits.
     pub epoch: u32,
     /// While open the expiry of the last executed withdrawal, while closing the end of the challenge; 36 bits, seconds.
     pub time: u64,
     /// Phase.
     pub phase: WordPhase,
+    /// Some leaf of this epoch was released.
+    pub released: bool,
 }
+
+/// Bit of the phase field that says that a leaf was released.
+const RELEASED: u128 = 4;
 
 impl Word {
     /// Reads a stored or published word; none if its phase is unknown.
     #[must_use]
     pub fn unpack(word: U256) -> Option<Self> {
-        let phase = match field(word, 252, 4) {
+        let bits = field(word, 252, 4);
+        let phase = match bits & !RELEASED {
             0 => WordPhase::None,
             1 => WordPhase::Open,
             2 => WordPhase::Closing,
             _ => return None,
         };
+        let content = word & mask(192);
+        let (deposits, record) = match phase {
+            WordPhase::None | WordPhase::Open => (content, U256::ZERO),
+            WordPhase::Closing => (U256::ZERO, content),
+        };
+        let [low, high] = deposits_of(deposits);
         Some(Self {
-            low: signed_96(field(word, 0, 96)),
-            high: signed_96(field(word, 96, 96)),
+            low,
+            high,
+            record: record.into(),
             epoch: u32::try_from(field(word, 192, 24)).ok()?,
             time: u64::try_from(field(word, 216, 36)).ok()?,
             phase,
+            released: bits & RELEASED != 0,
         })
     }
 
@@ -92,11 +110,15 @@ impl Word {
             WordPhase::Open => 1,
             WordPhase::Closing => 2,
         };
-        place(self.low.cast_unsigned(), 0, 96)
-            | place(self.high.cast_unsigned(), 96, 96)
+        let content = match self.phase {
+            WordPhase::None | WordPhase::Open => deposits_word([self.low, self.high]),
+            WordPhase::Closing => U256::from_be_bytes(self.record.0) & mask(192),
+        };
+        content
             | place(u128::from(self.epoch), 192, 24)
             | place(u128::from(self.time), 216, 36)
-            | place(u128::from(phase), 252, 4)
+            | place(u128::from(phase), 252, 2)
+            | place(u128::from(self.released), 254, 1)
     }
 }
 
@@ -119,7 +141,24 @@ pub struct SideRecord {
     pub fee: u128,
 }
 
-/// The record of a closing channel, seven words (docs/contracts.md, "The closing record").
+impl SideRecord {
+    fn word(&self) -> U256 {
+        place(u128::from(self.seq), 0, 64)
+            | place(self.out, 64, 128)
+            | place(u128::from(self.done), 192, 64)
+    }
+
+    /// Seq, out and done.
+    fn read(word: U256) -> Option<(u64, u128, u64)> {
+        Some((
+            u64::try_from(field(word, 0, 64)).ok()?,
+            field(word, 64, 128),
+            u64::try_from(field(word, 192, 64)).ok()?,
+        ))
+    }
+}
+
+/// The record of a closing channel, eight words (docs/contracts.md, "The closing record").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClosingRecord {
     /// The higher key closed.
@@ -134,12 +173,14 @@ pub struct ClosingRecord {
     pub declared: u64,
     /// What low pays, what high pays.
     pub sides: [SideRecord; 2],
+    /// Deposits of low and of high, as in [`Word`].
+    pub deposits: [i128; 2],
 }
 
 impl ClosingRecord {
-    /// The seven words that a call takes.
+    /// The eight words that a call takes.
     #[must_use]
-    pub fn pack(&self) -> [U256; 7] {
+    pub fn pack(&self) -> [U256; 8] {
         let flags = u128::from(self.closer_high)
             | u128::from(self.unknown) << 1
             | u128::from(self.fined) << 2;
@@ -149,28 +190,24 @@ impl ClosingRecord {
             | place(u128::from(self.declared), 48, 64)
             | place(u128::from(low.ticks), 112, 32)
             | place(u128::from(high.ticks), 144, 32);
-        let side = |side: &SideRecord| {
-            place(u128::from(side.seq), 0, 64)
-                | place(side.out, 64, 128)
-                | place(u128::from(side.done), 192, 64)
-        };
         let agent = |side: &SideRecord| {
             U256::from_be_bytes(side.agent.into_word().0) | place(side.fee, 160, 96)
         };
         [
             head,
-            side(low),
-            side(high),
+            low.word(),
+            high.word(),
             low.state.into(),
             high.state.into(),
             agent(low),
             agent(high),
+            deposits_word(self.deposits),
         ]
     }
 
-    /// Reads the seven words of an event; none if bits are set that have no meaning.
+    /// Reads the eight words of an event; none if bits are set that have no meaning.
     #[must_use]
-    pub fn unpack(words: [U256; 7]) -> Option<Self> {
+    pub fn unpack(words: [U256; 8]) -> Option<Self> {
         let [
             head,
             low,
@@ -179,16 +216,19 @@ impl ClosingRecord {
             state_high,
             agent_low,
             agent_high,
+            deposits,
         ] = words;
         let flags = field(head, 0, 8);
-        if flags > 7 || head.wrapping_shr(176) != U256::ZERO {
+        let stray = head.wrapping_shr(176) | deposits.wrapping_shr(192);
+        if flags > 7 || stray != U256::ZERO {
             return None;
         }
-        let side = |words: U256, state: U256, agent: U256, ticks_at: usize| {
+        let side = |word: U256, state: U256, agent: U256, ticks_at: usize| {
+            let (seq, out, done) = SideRecord::read(word)?;
             Some(SideRecord {
-                seq: u64::try_from(field(words, 0, 64)).ok()?,
-                out: field(words, 64, 128),
-                done: u64::try_from(field(words, 192, 64)).ok()?,
+                seq,
+                out,
+                done,
                 ticks: u32::try_from(field(head, ticks_at, 32)).ok()?,
                 state: state.into(),
                 agent: Address::from_word(agent.into()),
@@ -205,13 +245,37 @@ impl ClosingRecord {
                 side(low, state_low, agent_low, 112)?,
                 side(high, state_high, agent_high, 144)?,
             ],
+            deposits: deposits_of(deposits),
         })
     }
 
-    /// Keccak of the 224 bytes, which is what the contract keeps.
+    /// The record after an `Unlocked` event, which carries the one word that an unlock changes.
+    #[must_use]
+    pub fn unlocked(mut self, payer_high: bool, word: U256) -> Option<Self> {
+        let (seq, out, done) = SideRecord::read(word)?;
+        let [low, high] = &mut self.sides;
+        let side = if payer_high { high } else { low };
+        (side.seq, side.out, side.done) = (seq, out, done);
+        Some(self)
+    }
+
+    /// The record after a `Named` event, which carries a party's agent word.
+    #[must_use]
+    pub fn named(mut self, party_high: bool, word: U256) -> Self {
+        let [low, high] = &mut self.sides;
+        let side = if party_high { high } else { low };
+        side.agent = Address::from_word(word.into());
+        side.fee = field(word, 160, 96);
+        self
+    }
+
+    /// What the contract keeps: the upper 192 bits of the keccak of the 256 bytes, as a number.
     #[must_use]
     pub fn hash(&self) -> B256 {
-        keccak256(self.pack().map(|word| word.to_be_bytes::<32>()).concat())
+        let words = self.pack().map(|word| word.to_be_bytes::<32>()).concat();
+        U256::from_be_bytes(keccak256(words).0)
+            .wrapping_shr(64)
+            .into()
     }
 }
 
@@ -307,6 +371,17 @@ fn parents(level: &[B256]) -> Vec<B256> {
         .collect()
 }
 
+fn deposits_word([low, high]: [i128; 2]) -> U256 {
+    place(low.cast_unsigned(), 0, 96) | place(high.cast_unsigned(), 96, 96)
+}
+
+fn deposits_of(word: U256) -> [i128; 2] {
+    [
+        signed_96(field(word, 0, 96)),
+        signed_96(field(word, 96, 96)),
+    ]
+}
+
 fn mask(width: usize) -> U256 {
     U256::MAX.wrapping_shr(256_usize.saturating_sub(width))
 }
@@ -337,9 +412,20 @@ mod tests {
             high: (1 << 94) + 7,
             epoch: 0xabcdef,
             time: (1 << 36) - 2,
-            phase: WordPhase::Closing,
+            phase: WordPhase::Open,
+            released: true,
+            record: B256::ZERO,
         };
         assert_eq!(Word::unpack(word.pack()), Some(word));
+        let closing = Word {
+            low: 0,
+            high: 0,
+            record: ClosingRecord::default().hash(),
+            phase: WordPhase::Closing,
+            released: false,
+            ..word
+        };
+        assert_eq!(Word::unpack(closing.pack()), Some(closing));
         assert_eq!(Word::unpack(U256::MAX), None);
     }
 
@@ -361,11 +447,27 @@ mod tests {
             last_expiry: (1 << 40) - 6,
             declared: u64::MAX - 7,
             sides: [side, SideRecord::default()],
+            deposits: [-(1 << 94), (1 << 95) - 1],
         };
         assert_eq!(ClosingRecord::unpack(record.pack()), Some(record));
-        let mut words = record.pack();
-        words[0] |= U256::from(1) << 176usize;
-        assert_eq!(ClosingRecord::unpack(words), None);
+        for (word, bit) in [(0, 176_usize), (7, 192)] {
+            let mut words = record.pack();
+            words[word] |= U256::from(1) << bit;
+            assert_eq!(ClosingRecord::unpack(words), None);
+        }
+        let mut after = record;
+        (after.sides[1].seq, after.sides[1].out, after.sides[1].done) = (1, 2, 3);
+        let word = after.sides[1].word();
+        assert_eq!(record.unlocked(true, word), Some(after));
+        (after.sides[1].agent, after.sides[1].fee) = (Address::repeat_byte(5), 9);
+        let word = after.pack()[6];
+        assert_eq!(
+            record
+                .unlocked(true, after.sides[1].word())
+                .unwrap()
+                .named(true, word),
+            after
+        );
     }
 
     #[test]

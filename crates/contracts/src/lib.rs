@@ -15,7 +15,7 @@ pub mod model;
 pub mod typed;
 
 pub use abi::{channels, chequebook, conditions, rewards, token};
-pub use deployments::{Deployment, deployment};
+pub use deployments::{Creation, Deployment, DeploymentPlan, deployment};
 pub use events::{ContractEvent, EventError, decode_log};
 pub use layout::{
     ClosingRecord, Leaf, SideRecord, Word, WordPhase, book_id, channel_id, hold_seconds,

@@ -86,7 +86,7 @@ pub mod channels {
         struct Release { bytes32 channel; uint32 epoch; address payer; bytes32 leaf; }
         /// A deposit that an agent submits; the fee comes out of `amount`.
         #[derive(Debug, PartialEq, Eq)]
-        struct Deposit { address owner; bytes32 channel; uint32 epoch; bool high; uint96 amount; bytes32 locatorLow; bytes32 locatorHigh; address agent; uint96 fee; uint256 nonce; uint40 deadline; }
+        struct Deposit { bytes32 channel; uint32 epoch; bool high; bytes32 locatorLow; bytes32 locatorHigh; address owner; uint96 amount; address agent; uint96 fee; uint256 nonce; uint40 deadline; }
     }
 }
 

@@ -38,7 +38,7 @@ const CONTRACTS = {
         'bytes32 channel,uint32 epoch,address party,bytes32 state,address agent,uint96 fee,uint40 deadline',
       Release: 'bytes32 channel,uint32 epoch,address payer,bytes32 leaf',
       Deposit:
-        'address owner,bytes32 channel,uint32 epoch,bool high,uint96 amount,bytes32 locatorLow,bytes32 locatorHigh,address agent,uint96 fee,uint256 nonce,uint40 deadline',
+        'bytes32 channel,uint32 epoch,bool high,bytes32 locatorLow,bytes32 locatorHigh,address owner,uint96 amount,address agent,uint96 fee,uint256 nonce,uint40 deadline',
     },
   },
   Chequebook: {

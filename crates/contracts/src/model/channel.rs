@@ -46,6 +46,8 @@ pub struct Channel {
     pub withdrawn_until: u64,
     /// Phase.
     pub phase: Phase,
+    /// Some leaf of this epoch was released.
+    pub released: bool,
 }
 
 impl Channel {
@@ -62,20 +64,29 @@ impl Channel {
         u128::try_from(total).map_err(|_| Refusal::BadAmount)
     }
 
-    /// Word 0 as the contract stores it.
+    /// The word as the contract stores it for the channel of these terms.
     #[must_use]
-    pub fn word(&self) -> Word {
-        let (phase, time) = match &self.phase {
-            Phase::None => (WordPhase::None, 0),
-            Phase::Open => (WordPhase::Open, self.withdrawn_until),
-            Phase::Closing(closing) => (WordPhase::Closing, closing.end),
-        };
-        Word {
-            low: self.deposits.low,
-            high: self.deposits.high,
+    pub fn word(&self, terms: &Terms) -> Word {
+        let present = Word {
             epoch: self.epoch,
-            time,
-            phase,
+            released: self.released,
+            ..Word::default()
+        };
+        match &self.phase {
+            Phase::None => present,
+            Phase::Open => Word {
+                low: self.deposits.low,
+                high: self.deposits.high,
+                time: self.withdrawn_until,
+                phase: WordPhase::Open,
+                ..present
+            },
+            Phase::Closing(closing) => Word {
+                record: closing.record(terms, self).hash(),
+                time: closing.end,
+                phase: WordPhase::Closing,
+                ..present
+            },
         }
     }
 }

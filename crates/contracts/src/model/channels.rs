@@ -21,8 +21,6 @@ const EPOCH_MAX: u32 = (1 << 24) - 1;
 const TIME_MAX: u64 = (1 << 36) - 1;
 /// Share of the closer that an outdated unknown close costs: one in ten.
 const FINE_DIVISOR: u128 = 10;
-/// Places in a tree.
-const LEAVES_MAX: u8 = 64;
 
 /// All channels of one contract.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -203,19 +201,24 @@ impl Channels {
         self.pay(bank, terms.token, agent, order.fee)
     }
 
-    /// Ends the epoch with payouts that both agree to.
+    /// Ends the epoch with payouts that both agree to: of an open channel without a `record`, of a closing one with it.
     ///
     /// # Errors
-    /// `WrongPhase`, `Expired`, `WrongAgent`, `BadAmount`, `BadSignature`, `BadParties`.
+    /// `WrongPhase`, `WrongClosing`, `Expired`, `WrongAgent`, `BadAmount`, `BadSignature`, `BadParties`.
     pub fn coop_close(
         &mut self,
         bank: &mut Bank,
         terms: &Terms,
+        record: Option<B256>,
         payouts: &Payouts,
         env: Env,
     ) -> Result<(), Refusal> {
-        let channel = self.channel(terms.id());
-        require(channel.phase != Phase::None, Refusal::WrongPhase)?;
+        let channel = match record {
+            None => self.channel(terms.id()),
+            Some(record) => self.closing(terms, record)?.0,
+        };
+        let open = channel.phase == Phase::Open;
+        require(open || record.is_some(), Refusal::WrongPhase)?;
         let agent = named(env, payouts.agent, payouts.deadline)?;
         let Pair { low, high } = payouts.amounts;
         require(
@@ -257,23 +260,29 @@ impl Channels {
         Ok(())
     }
 
-    /// The closing channel in its challenge, if `record` is what is stored.
+    /// The closing channel, if `record` is what is stored.
+    fn closing(&self, terms: &Terms, record: B256) -> Result<(Channel, Closing), Refusal> {
+        let channel = self.channel(terms.id());
+        let Phase::Closing(closing) = &channel.phase else {
+            return Err(Refusal::WrongPhase);
+        };
+        let closing = (**closing).clone();
+        require(
+            record == closing.record(terms, &channel).hash(),
+            Refusal::WrongClosing,
+        )?;
+        Ok((channel, closing))
+    }
+
+    /// The closing channel in its challenge.
     fn challenged(
         &self,
         terms: &Terms,
         record: B256,
         env: Env,
     ) -> Result<(Channel, Closing), Refusal> {
-        let channel = self.channel(terms.id());
-        let Phase::Closing(closing) = &channel.phase else {
-            return Err(Refusal::WrongPhase);
-        };
+        let (channel, closing) = self.closing(terms, record)?;
         require(env.now < closing.end, Refusal::WrongPhase)?;
-        let closing = (**closing).clone();
-        require(
-            record == record_hash(terms, &channel, &closing),
-            Refusal::WrongClosing,
-        )?;
         Ok((channel, closing))
     }
 
@@ -324,10 +333,10 @@ impl Channels {
         self.share(bank, terms.token, victim, total, agent)
     }
 
-    /// Marks a leaf that its payee released.
+    /// Marks a leaf of the present epoch that its payee released.
     ///
     /// # Errors
-    /// `BadSignature`.
+    /// `WrongEpoch`, `WrongPhase`, `BadSignature`.
     pub fn void_leaf(
         &mut self,
         terms: &Terms,
@@ -336,11 +345,16 @@ impl Channels {
         leaf: B256,
         signer: Signer,
     ) -> Result<(), Refusal> {
+        let mut channel = self.channel(terms.id());
+        require(epoch == channel.epoch, Refusal::WrongEpoch)?;
+        require(channel.phase != Phase::None, Refusal::WrongPhase)?;
         let parties = terms.parties();
         require(
             signer == Some(*parties.of(payer.other())),
             Refusal::BadSignature,
         )?;
+        channel.released = true;
+        self.channels.insert(terms.id(), channel);
         self.voided
             .insert(void_key(terms.id(), epoch, *parties.of(payer), leaf));
         Ok(())
@@ -353,18 +367,10 @@ impl Channels {
         posted: &Posted<'_>,
         env: Env,
     ) -> Result<(Channel, Closing), Refusal> {
-        let channel = self.channel(terms.id());
-        let Phase::Closing(closing) = &channel.phase else {
-            return Err(Refusal::WrongPhase);
-        };
+        let (channel, mut closing) = self.closing(terms, posted.record)?;
         let hold = hold_seconds(terms.terms).ok_or(Refusal::BadParties)?;
         let unlockable = env.now >= closing.end && env.now < closing.settle_time(hold);
         require(unlockable, Refusal::WrongPhase)?;
-        let mut closing = (**closing).clone();
-        require(
-            posted.record == record_hash(terms, &channel, &closing),
-            Refusal::WrongClosing,
-        )?;
         require(
             closing.sides.of(posted.payer).message == *posted.message,
             Refusal::WrongState,
@@ -389,35 +395,27 @@ impl Channels {
     ) -> Result<(), Refusal> {
         let (channel, mut closing) = self.unlocking(terms, posted, env)?;
         let payer_key = *terms.parties().of(posted.payer);
-        for claim in claims {
-            let key = void_key(
-                terms.id(),
-                channel.epoch,
-                payer_key,
-                claim.lock.leaf().hash(),
-            );
-            require(!self.voided.contains(&key), Refusal::BadLeaf)?;
-            let lock = &claim.lock;
-            let holds =
-                registry.satisfied(claim.condition(), &claim.witness, lock.expiry, env.now)?;
-            require(holds, Refusal::NotFulfilled)?;
-        }
         let rising = claims.is_sorted_by(|a, b| a.index < b.index);
-        require(rising && !claims.is_empty(), Refusal::BadLeaf)?;
+        let mut in_tree = rising && !claims.is_empty();
         let side = closing.sides.of_mut(posted.payer);
-        for claim in claims {
-            require(claim.index < LEAVES_MAX, Refusal::BadLeaf)?;
-            require(
-                posted.message.locks.get(usize::from(claim.index)) == Some(&claim.lock),
-                Refusal::BadLeaf,
-            )?;
-            let bit = 1_u64
-                .checked_shl(u32::from(claim.index))
-                .ok_or(Refusal::BadLeaf)?;
+        for Claim {
+            index,
+            lock,
+            witness,
+        } in claims
+        {
+            // A place outside the tree has no bit; no leaf is there.
+            let bit = 1_u64.checked_shl(u32::from(*index)).unwrap_or(0);
             require(side.done & bit == 0, Refusal::BadLeaf)?;
             side.done |= bit;
-            side.unlocked = sum(side.unlocked, claim.lock.amount)?;
+            side.unlocked = sum(side.unlocked, lock.amount)?;
+            let key = void_key(terms.id(), channel.epoch, payer_key, lock.leaf().hash());
+            require(!self.voided.contains(&key), Refusal::BadLeaf)?;
+            let holds = registry.satisfied(&lock.condition, witness, lock.expiry, env.now)?;
+            require(holds, Refusal::NotFulfilled)?;
+            in_tree &= posted.message.locks.get(usize::from(*index)) == Some(lock);
         }
+        require(in_tree, Refusal::BadLeaf)?;
         require(side.unlocked <= posted.message.locked, Refusal::BadLeaf)?;
         self.store(terms, channel, closing);
         Ok(())
@@ -461,8 +459,8 @@ impl Channels {
             return Err(Refusal::WrongPhase);
         };
         let hold = hold_seconds(terms.terms).ok_or(Refusal::BadParties)?;
-        let due =
-            env.now >= closing.settle_time(hold) && record == record_hash(terms, &channel, closing);
+        let due = env.now >= closing.settle_time(hold)
+            && record == closing.record(terms, &channel).hash();
         require(due, Refusal::WrongPhase)?;
         let total = channel.total()?;
         let shares = shares(&channel, closing, total)?;
@@ -545,12 +543,6 @@ impl Channels {
         *credit = sum(*credit, amount)?;
         Ok(())
     }
-}
-
-fn record_hash(terms: &Terms, channel: &Channel, closing: &Closing) -> B256 {
-    closing
-        .record(terms.id(), channel.epoch, terms.parties())
-        .hash()
 }
 
 fn both_signed(terms: &Terms, signers: Pair<Signer>) -> Result<(), Refusal> {

@@ -2,7 +2,7 @@
 
 use alloy_primitives::{Address, B256, U256};
 
-use super::{Condition, Env, Lock, Pair, Refusal, Side, Signer, Witness, require, sum};
+use super::{Channel, Env, Lock, Pair, Refusal, Side, Signer, Terms, Witness, require, sum};
 use crate::layout::{ClosingRecord, SideRecord, tree_root};
 use crate::typed::{self, SolStruct};
 
@@ -195,14 +195,6 @@ pub struct Claim {
     pub witness: Witness,
 }
 
-impl Claim {
-    /// The condition it is about.
-    #[must_use]
-    pub fn condition(&self) -> &Condition {
-        &self.lock.condition
-    }
-}
-
 impl Closing {
     /// Judges a close and gives its record.
     pub(super) fn post(
@@ -335,7 +327,8 @@ impl Closing {
 
     /// The record as the contract packs it.
     #[must_use]
-    pub fn record(&self, channel: B256, epoch: u32, parties: Pair<Address>) -> ClosingRecord {
+    pub fn record(&self, terms: &Terms, channel: &Channel) -> ClosingRecord {
+        let (id, parties) = (terms.id(), terms.parties());
         let side = |side: Side| {
             let direction = self.sides.of(side);
             SideRecord {
@@ -345,7 +338,7 @@ impl Closing {
                 ticks: direction.ticks,
                 state: direction
                     .message
-                    .typed(channel, epoch, *parties.of(side))
+                    .typed(id, channel.epoch, *parties.of(side))
                     .eip712_hash_struct(),
                 agent: direction.agent.address,
                 fee: direction.agent.fee,
@@ -358,6 +351,7 @@ impl Closing {
             last_expiry: self.last_expiry,
             declared: self.declared,
             sides: [side(Side::Low), side(Side::High)],
+            deposits: [channel.deposits.low, channel.deposits.high],
         }
     }
 }

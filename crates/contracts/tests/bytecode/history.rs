@@ -2,6 +2,7 @@
 
 mod books;
 mod payments;
+mod watcher;
 
 use std::collections::BTreeMap;
 

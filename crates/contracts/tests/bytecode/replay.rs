@@ -370,6 +370,7 @@ fn closed(stage: &mut Stage) -> ClosingRecord {
     ClosingRecord {
         declared: 1,
         sides,
+        deposits: [10_000; 2],
         ..ClosingRecord::default()
     }
 }
@@ -496,8 +497,8 @@ fn channels_deposit_and_close() -> usize {
                 fee: u96(2),
                 nonce: U256::from(1000),
                 deadline,
-                signature: seal(signature),
             },
+            ownerSignature: seal(signature),
             locatorLow: B256::repeat_byte(5),
             locatorHigh: B256::repeat_byte(6),
         }

@@ -14,6 +14,7 @@ use smartmesh_contracts::token::SMT as Token;
 use smartmesh_contracts::typed::{Verifier, channels as typed};
 use smartmesh_contracts::{ClosingRecord, hold_seconds, token, tree_proof, void_key};
 
+use super::watcher::Watcher;
 use super::{Dice, STEPS_A_CHAIN, Tally, steps};
 use crate::chain::{Account, Chain, Failed, Receipt, mapped};
 
@@ -34,6 +35,7 @@ struct Play {
     bank: Bank,
     registry: Registry,
     model: Channels,
+    watcher: Watcher,
     dice: Dice,
     nonce: u64,
 }
@@ -193,6 +195,7 @@ impl Play {
             bank,
             registry: Registry::default(),
             model,
+            watcher: Watcher::default(),
             dice: Dice::new(seed),
             nonce: 0,
         }
@@ -343,11 +346,7 @@ impl Play {
         let mut record = self
             .closing_of(i)
             .map_or_else(ClosingRecord::default, |closing| {
-                closing.record(
-                    terms.id(),
-                    self.model.channel(terms.id()).epoch,
-                    terms.parties(),
-                )
+                closing.record(&terms, &self.model.channel(terms.id()))
             });
         if self.dice.once_in(40) {
             record.declared ^= 1;
@@ -701,8 +700,8 @@ impl Play {
                 fee: u96(fee),
                 nonce: U256::from(nonce),
                 deadline: u40(deadline),
-                signature,
             },
+            ownerSignature: signature,
             locatorLow: B256::ZERO,
             locatorHigh: B256::repeat_byte(3),
         };
@@ -813,25 +812,43 @@ impl Play {
             signers,
         };
         let env = self.env(caller);
-        let model = self.model.coop_close(&mut self.bank, &terms, &payouts, env);
-        let call = Abi::coopCloseCall {
-            c: abi_terms(&terms),
-            p: IChannels::Payouts {
-                lowAmount: u96(low),
-                highAmount: u96(high),
-                lowTo: to.low,
-                highTo: to.high,
-                agent,
-                fee: u96(fee),
-                deadline: u40(deadline),
-            },
+        let closing = self.closing_of(i).is_some() != self.dice.once_in(20);
+        let record = closing.then(|| self.record(i));
+        let hash = record.as_ref().map(ClosingRecord::hash);
+        let model = self
+            .model
+            .coop_close(&mut self.bank, &terms, hash, &payouts, env);
+        let c = abi_terms(&terms);
+        let p = IChannels::Payouts {
+            lowAmount: u96(low),
+            highAmount: u96(high),
+            lowTo: to.low,
+            highTo: to.high,
+            agent,
+            fee: u96(fee),
+            deadline: u40(deadline),
+        };
+        let to = self.chain.channels;
+        let Some(record) = record else {
+            let call = Abi::coopCloseCall {
+                c,
+                p,
+                lowSignature: low_signature,
+                highSignature: high_signature,
+            };
+            return ("coopClose", model, self.chain.call(caller, to, &call));
+        };
+        let call = Abi::coopCloseDisputedCall {
+            c,
+            k: record.pack(),
+            p,
             lowSignature: low_signature,
             highSignature: high_signature,
         };
         (
-            "coopClose",
+            "coopCloseDisputed",
             model,
-            self.chain.call(caller, self.chain.channels, &call),
+            self.chain.call(caller, to, &call),
         )
     }
 
@@ -1124,7 +1141,7 @@ impl Play {
         let key = void_key(terms.id(), epoch, *parties.of(payer), leaf);
         let stored = self
             .chain
-            .word(self.chain.channels, mapped(key, U256::from(3)));
+            .word(self.chain.channels, mapped(key, U256::from(2)));
         assert_eq!(stored != U256::ZERO, self.model.voided.contains(&key));
         ("voidLeaf", model, bytecode)
     }
@@ -1261,27 +1278,16 @@ impl Play {
     fn compare(&self, at: &str) {
         let contract = self.chain.channels;
         for terms in &self.terms {
-            let (id, channel) = (terms.id(), self.model.channel(terms.id()));
+            let word = self.model.channel(terms.id()).word(terms);
             assert_eq!(
-                self.chain.word(contract, mapped(id, U256::ZERO)),
-                channel.word().pack(),
-                "{at}: word 0"
+                self.chain.word(contract, mapped(terms.id(), U256::ZERO)),
+                word.pack(),
+                "{at}: word"
             );
-            let record: U256 = match &channel.phase {
-                Phase::Closing(closing) => closing
-                    .record(id, channel.epoch, terms.parties())
-                    .hash()
-                    .into(),
-                Phase::None | Phase::Open => U256::ZERO,
-            };
-            assert_eq!(
-                self.chain.word(contract, mapped(id, U256::from(1))),
-                record,
-                "{at}: record"
-            );
+            assert_eq!(self.watcher.word(terms.id()), word, "{at}: by the logs");
         }
         for token in self.tokens {
-            let by_token: B256 = mapped(token, U256::from(2)).into();
+            let by_token: B256 = mapped(token, U256::from(1)).into();
             for account in &self.watched {
                 assert_eq!(
                     self.chain.balance(token, *account),
@@ -1333,6 +1339,8 @@ fn channels_of_model_and_bytecode_agree() {
             let at = format!("seed {seed} step {step}");
             let (name, model, bytecode) = play.step();
             tally.compare(name, model, &bytecode, &at);
+            play.watcher
+                .read(bytecode.iter().flat_map(|done| &done.logs));
             play.compare(&at);
         }
         left -= STEPS_A_CHAIN.min(left);
