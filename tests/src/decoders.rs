@@ -7,7 +7,7 @@ use smartmesh_wire::chunk::{ChunkFrames, ChunkMessage};
 use smartmesh_wire::flow::FlowMessage;
 use smartmesh_wire::gossip::GossipMessage;
 use smartmesh_wire::invite::PrekeyBundle;
-use smartmesh_wire::link::{Acknowledgement, ClearFrame, Fragment, Offer, Segment};
+use smartmesh_wire::link::{Acknowledgement, ClearFrame, Fragment, LinkMessage, Offer, Segment};
 use smartmesh_wire::message::{Body, Envelope, Object, Piece};
 use smartmesh_wire::route::{decode_route_body, encode_route_body};
 
@@ -64,6 +64,9 @@ pub fn link(bytes: &[u8]) {
     if let Ok(frame) = ClearFrame::decode(bytes) {
         let again = frame.encode();
         assert_eq!(ClearFrame::decode(&again), Ok(frame));
+    }
+    if let Ok(message) = LinkMessage::decode(bytes) {
+        assert_eq!(LinkMessage::decode(&message.encode()), Ok(message));
     }
     let _ = Offer::decode(bytes);
     let _ = Acknowledgement::decode(bytes);

@@ -144,9 +144,13 @@ impl Lab {
             self.host(a)?.namespace.clone(),
             self.host(b)?.namespace.clone(),
         );
+        // Ends with the same number would be taken for no virtual cable, and the kernel tells of a lost carrier on those at
+        // most once a second (linkwatch_urgent_event in net/core/link_watch.c): whether it does would be left to chance.
+        let number = self.cables.len().saturating_mul(2).saturating_add(100);
+        let (index, other) = (number.to_string(), number.saturating_add(1).to_string());
         ip(&[
-            "link", "add", &near, "netns", &host_a, "type", "veth", "peer", "name", &far, "netns",
-            &host_b,
+            "link", "add", &near, "index", &index, "netns", &host_a, "type", "veth", "peer",
+            "name", &far, "index", &other, "netns", &host_b,
         ])?;
         for (host, end) in [(&host_a, &near), (&host_b, &far)] {
             // Duplicate address detection would keep a fresh link-local address unusable for a second.

@@ -1,5 +1,7 @@
 //! Noise handshakes (Noise Protocol Framework, revision 34) over our own resolver.
 
+use std::sync::Arc;
+
 use aws_lc_rs::agreement::{self, PrivateKey, UnparsedPublicKey, X25519};
 use aws_lc_rs::{aead, digest};
 use snow::params::{CipherChoice, DHChoice, HashChoice};
@@ -9,12 +11,15 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::aead::{CipherSuite, OpeningKey, SealingKey};
+use crate::hash::verify_mac;
 use crate::rng::{Rng, derive_key};
 
-/// An X25519 key pair (RFC 7748).
+/// An X25519 key pair (RFC 7748). Clones share one prepared secret: the library computes the public half each time that it
+/// takes a secret in, which costs a third of an agreement.
 #[derive(Clone)]
 pub struct KeyPair {
     secret: Zeroizing<[u8; 32]>,
+    prepared: Arc<PrivateKey>,
     public: [u8; 32],
 }
 
@@ -26,16 +31,38 @@ impl KeyPair {
 
     /// The pair of this secret.
     pub fn from_secret(secret: [u8; 32]) -> Self {
-        let public = public_of(&secret);
+        let prepared = PrivateKey::from_private_key(&X25519, &secret)
+            .expect("any 32 bytes are an X25519 secret");
+        let public = prepared
+            .compute_public_key()
+            .expect("an X25519 secret has a public key");
         Self {
             secret: Zeroizing::new(secret),
-            public,
+            public: public
+                .as_ref()
+                .first_chunk()
+                .copied()
+                .expect("X25519 keys have 32 bytes"),
+            prepared: Arc::new(prepared),
         }
     }
 
     /// The public half, 32 bytes.
     pub fn public(&self) -> [u8; 32] {
         self.public
+    }
+
+    /// The secret shared with the owner of a public key, or `None` for a point of low order, whose shared secret would be
+    /// all zero (RFC 7748 §6.1).
+    pub(crate) fn agree(&self, remote: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+        let remote = UnparsedPublicKey::new(&X25519, remote);
+        agreement::agree(&self.prepared, remote, (), |shared| {
+            shared
+                .first_chunk()
+                .map(|shared| Zeroizing::new(*shared))
+                .ok_or(())
+        })
+        .ok()
     }
 }
 
@@ -134,6 +161,7 @@ impl Handshake {
         let params = pattern.name().parse().expect("the pattern names are valid");
         let resolver = Box::new(Resolver {
             seed: Zeroizing::new(rng.bytes()),
+            local: local.clone(),
         });
         let mut builder = snow::Builder::with_resolver(params, resolver)
             .local_private_key(&*local.secret)
@@ -242,22 +270,11 @@ enum Side {
     Responder,
 }
 
-fn public_of(secret: &[u8; 32]) -> [u8; 32] {
-    let key =
-        PrivateKey::from_private_key(&X25519, secret).expect("any 32 bytes are an X25519 secret");
-    let public = key
-        .compute_public_key()
-        .expect("an X25519 secret has a public key");
-    public
-        .as_ref()
-        .first_chunk()
-        .copied()
-        .expect("X25519 keys have 32 bytes")
-}
-
 /// Gives snow the primitives of aws-lc-rs and the randomness of our seed.
 struct Resolver {
     seed: Zeroizing<[u8; 32]>,
+    /// The static pair, which snow hands over as bytes.
+    local: KeyPair,
 }
 
 impl CryptoResolver for Resolver {
@@ -266,7 +283,8 @@ impl CryptoResolver for Resolver {
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
-        (*choice == DHChoice::Curve25519).then(|| Box::new(X25519Dh::default()) as Box<dyn Dh>)
+        (*choice == DHChoice::Curve25519)
+            .then(|| Box::new(X25519Dh(self.local.clone())) as Box<dyn Dh>)
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
@@ -288,11 +306,8 @@ impl Random for SeededRandom {
     }
 }
 
-#[derive(Default)]
-struct X25519Dh {
-    secret: Zeroizing<[u8; 32]>,
-    public: [u8; 32],
-}
+/// A static or an ephemeral pair; begins as the static one.
+struct X25519Dh(KeyPair);
 
 impl Dh for X25519Dh {
     fn name(&self) -> &'static str {
@@ -308,44 +323,35 @@ impl Dh for X25519Dh {
     }
 
     fn set(&mut self, privkey: &[u8]) {
-        if let Some(secret) = privkey.first_chunk() {
-            self.secret = Zeroizing::new(*secret);
-            self.public = public_of(secret);
+        if let Some(secret) = privkey.first_chunk()
+            && !verify_mac(secret, &*self.0.secret)
+        {
+            self.0 = KeyPair::from_secret(*secret);
         }
     }
 
     fn generate(&mut self, rng: &mut dyn Random) -> Result<(), snow::Error> {
         let mut secret = Zeroizing::new([0; 32]);
         rng.try_fill_bytes(&mut *secret)?;
-        self.public = public_of(&secret);
-        self.secret = secret;
+        self.0 = KeyPair::from_secret(*secret);
         Ok(())
     }
 
     fn pubkey(&self) -> &[u8] {
-        &self.public
+        &self.0.public
     }
 
     fn privkey(&self) -> &[u8] {
-        &*self.secret
+        &*self.0.secret
     }
 
     fn dh(&self, pubkey: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
         let remote = pubkey.get(..32).ok_or(snow::Error::Dh)?;
-        let key =
-            PrivateKey::from_private_key(&X25519, &*self.secret).map_err(|_| snow::Error::Dh)?;
-        // Refuses points of low order, whose shared secret would be all zero (RFC 7748 §6.1).
-        agreement::agree(
-            &key,
-            UnparsedPublicKey::new(&X25519, remote),
-            snow::Error::Dh,
-            |shared| {
-                out.get_mut(..32)
-                    .ok_or(snow::Error::Dh)?
-                    .copy_from_slice(shared);
-                Ok(())
-            },
-        )
+        let shared = self.0.agree(remote).ok_or(snow::Error::Dh)?;
+        out.get_mut(..32)
+            .ok_or(snow::Error::Dh)?
+            .copy_from_slice(&*shared);
+        Ok(())
     }
 }
 

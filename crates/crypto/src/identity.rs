@@ -5,7 +5,7 @@ use smartmesh_types::{Address, NodeKey, Tag};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::hash::{hmac_sha256_truncated, sha256};
+use crate::hash::{Mac, hmac_sha256, hmac_sha256_truncated, sha256};
 use crate::rng::{Rng, derive_key};
 use crate::{KeyPair, Seed};
 
@@ -74,6 +74,15 @@ impl Identity {
         KeyPair::from_secret(derive_key(&self.secret, "smartmesh end-to-end x25519"))
     }
 
+    /// What this identity and the owner of another end-to-end key share, or `None` if that is no usable key.
+    pub fn pair_secret(&self, remote: &[u8; 32]) -> Option<PairSecret> {
+        let own = self.end_to_end_key();
+        let shared = own.agree(remote)?;
+        let (low, high) = (own.public().min(*remote), own.public().max(*remote));
+        let key = Zeroizing::new(hmac_sha256(&*shared, &[PAIR_LABEL, &low, &high]));
+        Some(PairSecret(Mac::new(&*key)))
+    }
+
     /// Signs a message under a domain, so that a signature made for one purpose is useless for another.
     pub fn sign(&self, domain: &str, message: &[u8]) -> [u8; SIGNATURE_BYTES] {
         let signature = self.pair.sign(&signed_bytes(domain, message));
@@ -88,6 +97,27 @@ impl Identity {
 impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Identity({})", self.address())
+    }
+}
+
+impl Clone for Identity {
+    fn clone(&self) -> Self {
+        Self::from_secret(*self.secret)
+    }
+}
+
+/// Separates the codes of pairs from whatever else is made of the same agreement.
+const PAIR_LABEL: &[u8] = b"smartmesh pair secret\0";
+
+/// A secret that two people can compute from their own secret and the other's end-to-end key, and nobody else (X25519, then
+/// HMAC-SHA256 over both public keys). It makes codes by which the two recognise each other.
+#[derive(Clone, Debug)]
+pub struct PairSecret(Mac);
+
+impl PairSecret {
+    /// The code of a text, given in parts.
+    pub fn code(&self, parts: &[&[u8]]) -> [u8; 32] {
+        self.0.sign(parts)
     }
 }
 
@@ -161,6 +191,19 @@ mod tests {
             verify_signature(&alice.key(), "test", b"message", &signature[..63]),
             Err(SignatureError)
         );
+    }
+
+    #[test]
+    fn two_people_share_a_secret_that_a_third_does_not_have() {
+        let [alice, bob, eve] = [1, 2, 3].map(|byte| Identity::from_secret([byte; 32]));
+        let code = |one: &Identity, other: &Identity| {
+            let secret = one.pair_secret(&other.end_to_end_key().public()).unwrap();
+            secret.code(&[b"te", b"xt"])
+        };
+        assert_eq!(code(&alice, &bob), code(&bob, &alice));
+        assert_ne!(code(&alice, &bob), code(&alice, &eve));
+        assert_ne!(code(&alice, &bob), code(&eve, &bob));
+        assert!(alice.pair_secret(&[0; 32]).is_none());
     }
 
     #[test]

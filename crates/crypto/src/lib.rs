@@ -22,7 +22,8 @@ pub use at_rest::{
 pub use handshake::{Finished, Handshake, HandshakeError, KeyPair, Pattern};
 pub use hash::{Mac, hmac_sha256, hmac_sha256_truncated, sha256, verify_mac};
 pub use identity::{
-    Identity, SIGNATURE_BYTES, SignatureError, address_of, destination_tag, verify_signature,
+    Identity, PairSecret, SIGNATURE_BYTES, SignatureError, address_of, destination_tag,
+    verify_signature,
 };
 pub use ratchet::{
     RATCHET_KEY_BYTES, RatchetAccount, RatchetError, RatchetKind, RatchetMessage, RatchetSession,

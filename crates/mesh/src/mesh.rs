@@ -18,7 +18,7 @@ use smartmesh_wire::Family;
 use crate::custody::{Custody, CustodyInput, CustodyOutput, PeerRef};
 use crate::flow::{FlowConfig, FlowEvent, FlowInput, FlowOutput, Flows, PayloadKind};
 use crate::gossip::{Gossip, GossipClass, GossipConfig, GossipInput, GossipOutput};
-use crate::link::{ControlClass, DataFrame, LinkConfig, LinkInput, LinkOutput, Links};
+use crate::link::{ControlClass, DataFrame, LinkConfig, LinkContact, LinkInput, LinkOutput, Links};
 use crate::route::{RouteConfig, RouteInput, RouteOutput, Routes, SearchTarget};
 
 mod packets;
@@ -73,6 +73,8 @@ pub enum MeshInput {
         /// The frames.
         train: Train,
     },
+    /// Whom this node knows.
+    Contacts(Vec<LinkContact>),
     /// For gossip.
     Gossip(GossipInput),
     /// For carried mail.
@@ -149,7 +151,7 @@ impl Mesh {
     ) -> Self {
         let seed = seed.split("mesh");
         Self {
-            links: Links::new(config.link, &seed, now),
+            links: Links::new(config.link, identity, &seed, now),
             routes: Routes::new(config.route, identity.address(), &seed, now),
             flows: Flows::new(config.flow, identity, &seed, now),
             gossip: Gossip::new(config.gossip, &seed, now),
@@ -175,6 +177,7 @@ impl Mesh {
                 .links
                 .handle(LinkInput::CarrierLost { radio, peer }, now),
             MeshInput::Train { radio, from, train } => self.handle_train(radio, from, train, now),
+            MeshInput::Contacts(contacts) => self.links.handle(LinkInput::Contacts(contacts), now),
             // What gossip refuses it has counted.
             MeshInput::Gossip(input) => drop(self.gossip.handle(input, now)),
             MeshInput::Custody(input) => drop(self.custody.handle(input, now)),
@@ -226,11 +229,6 @@ impl Mesh {
     /// The links, for `status`.
     pub fn links(&self) -> &Links {
         &self.links
-    }
-
-    /// The links, to tell them of contacts.
-    pub fn links_mut(&mut self) -> &mut Links {
-        &mut self.links
     }
 
     /// The routes, for `status` and `nearby`.

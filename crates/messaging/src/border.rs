@@ -339,6 +339,8 @@ pub struct ContactInfo {
     pub address: Address,
     /// Their key, once known.
     pub key: Option<NodeKey>,
+    /// Their end-to-end X25519 key, signed by the other one, once known.
+    pub seal_key: Option<[u8; 32]>,
     /// The local name, or the one they proposed; may be empty.
     pub name: String,
     /// What they are to the user.

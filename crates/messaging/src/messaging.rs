@@ -309,6 +309,7 @@ impl Messaging {
             .map(|(address, peer)| ContactInfo {
                 address: *address,
                 key: peer.contact.key,
+                seal_key: peer.contact.keys.as_ref().map(|keys| keys.seal_key),
                 name: if peer.contact.name.is_empty() {
                     peer.contact.proposed.clone()
                 } else {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use smartmesh_mesh::MeshInput;
 use smartmesh_messaging as messaging;
-use smartmesh_messaging::{Answer, Content, Via};
+use smartmesh_messaging::{Answer, Content, Standing, Via};
 use smartmesh_types::{Address, Now, RequestId, Tag};
 
 use crate::event::{FileReceived, MessageState, PathKind, TextReceived};
@@ -195,9 +196,16 @@ impl Node {
         }
     }
 
-    /// Contacts, visible strangers or the epoch changed: their tags are computed anew.
+    /// Contacts, visible strangers or the epoch changed: their tags are computed anew, and the links hear whom to recognise.
     pub(crate) fn contacts_changed(&mut self, now: Now) {
         let contacts = self.messaging.contacts();
+        let keys = contacts
+            .iter()
+            .filter(|contact| contact.standing == Standing::Contact)
+            .filter_map(|contact| Some((contact.key?, contact.seal_key?)));
+        if let Some(contacts) = self.people.pair_up(&self.identity, keys.collect()) {
+            self.mesh.handle(MeshInput::Contacts(contacts), now);
+        }
         let routes = self.mesh.routes();
         let mut tags: BTreeMap<Tag, Address> = BTreeMap::new();
         let strangers = self.people.seen().keys().copied();

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use smartmesh_crypto::{Identity, PairSecret};
+use smartmesh_mesh::link::LinkContact;
 use smartmesh_types::{Address, FlowId, NodeKey, Now, Tag, UnixTime};
 
 /// Visible strangers remembered at most; the one seen longest ago makes room.
@@ -35,6 +37,8 @@ pub(crate) struct People {
     seen: BTreeMap<Address, Seen>,
     /// The contacts' tags of this epoch.
     tags: BTreeMap<Tag, Address>,
+    /// The contacts' end-to-end keys, and what this node shares with each.
+    pairs: BTreeMap<NodeKey, ([u8; 32], PairSecret)>,
 }
 
 impl People {
@@ -133,6 +137,32 @@ impl People {
     /// Which contact or visible stranger has this tag.
     pub(crate) fn by_tag(&self, tag: Tag) -> Option<Address> {
         self.tags.get(&tag).copied()
+    }
+
+    /// Whom the links are to recognise, if the contacts' keys have changed. A key that cannot be one is left out.
+    pub(crate) fn pair_up(
+        &mut self,
+        own: &Identity,
+        keys: BTreeMap<NodeKey, [u8; 32]>,
+    ) -> Option<Vec<LinkContact>> {
+        let before = self.pairs.len();
+        self.pairs
+            .retain(|key, (seal_key, _)| keys.get(key) == Some(seal_key));
+        let mut changed = self.pairs.len() != before;
+        for (key, seal_key) in keys {
+            if self.pairs.contains_key(&key) {
+                continue;
+            }
+            if let Some(secret) = own.pair_secret(&seal_key) {
+                self.pairs.insert(key, (seal_key, secret));
+                changed = true;
+            }
+        }
+        let contact = |(key, (_, secret)): (&NodeKey, &([u8; 32], PairSecret))| LinkContact {
+            key: *key,
+            secret: secret.clone(),
+        };
+        changed.then(|| self.pairs.iter().map(contact).collect())
     }
 
     pub(crate) fn note_seen(&mut self, address: Address, name: String, now: Now) {

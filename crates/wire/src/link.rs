@@ -25,9 +25,13 @@
 //! fragment          packet 2 | index 1 | count 1 | label 4 | bytes
 //! offer (in Noise)  version min 1 | version max 1 | suites 1 | links 1 | frame bytes 4 | beacon id 8 | more (ignored)
 //! ```
+//!
+//! Messages of the control stream that is the link's own are drawn in `own.rs`.
 
+mod own;
 mod pieces;
 
+pub use own::{AROUND_MAX, HINTS_MAX, LinkMessage, OWN_STREAM};
 pub use pieces::{Fragment, Segment};
 
 use thiserror::Error;

@@ -48,10 +48,6 @@ impl Bucket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// A contact that has proven its key.
-    #[expect(
-        dead_code,
-        reason = "links prove no long-term keys; everybody is a stranger"
-    )]
     Contact,
     /// Anybody else.
     Stranger,

@@ -4,10 +4,26 @@ use std::collections::VecDeque;
 
 use smartmesh_types::{Duration, Instant};
 
-/// The most frames kept.
-const FRAMES_MAX: usize = 64;
-/// The most bytes kept.
-const BYTES_MAX: usize = 96 * 1024;
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    frames: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// On a good link: what matters is a call or a message, not the middle of a file.
+    pub(super) const LITTLE: Self = Self {
+        frames: 64,
+        bytes: 96 * 1_024,
+    };
+    /// On a link that loses frames all the time: what may be on the way in 50 ms at 80 Mbit/s.
+    pub(super) const MUCH: Self = Self {
+        frames: 512,
+        bytes: 512 * 1_024,
+    };
+}
+
 /// How long nothing is copied after the frames came faster than acknowledgements.
 const PAUSE: Duration = Duration::from_millis(250);
 /// How often one frame is sent again at most.
@@ -24,6 +40,16 @@ pub(super) struct Flown {
     sent_at: Instant,
     due: Instant,
     resends: u8,
+    overtaken: bool,
+}
+
+/// Why a frame is sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// Later frames have come: this one is lost.
+    Overtaken,
+    /// Nothing was heard: this one is lost or its acknowledgement is.
+    Silence,
 }
 
 /// The ring of frames on the way. When frames come faster than acknowledgements can clear it, it is emptied and rests for
@@ -43,13 +69,15 @@ impl Flight {
         (session, counter): (u32, u64),
         label: u32,
         sealed: &[u8],
+        room: Room,
         resend_after: Duration,
         now: Instant,
     ) {
         if now < self.paused_until {
             return;
         }
-        if self.frames.len() >= FRAMES_MAX || self.bytes.saturating_add(sealed.len()) > BYTES_MAX {
+        if self.frames.len() >= room.frames || self.bytes.saturating_add(sealed.len()) > room.bytes
+        {
             self.clear();
             self.paused_until = now + PAUSE;
             return;
@@ -66,6 +94,7 @@ impl Flight {
             sent_at: now,
             due: now + resend_after,
             resends: 0,
+            overtaken: false,
         });
     }
 
@@ -99,20 +128,29 @@ impl Flight {
             // Overtaken by several later frames: not merely out of order.
             if covered && behind >= 3 && flown.resends == 0 {
                 flown.due = now;
+                flown.overtaken = true;
             }
             index = index.saturating_add(1);
         }
     }
 
     /// The next frame that is to be sent again, if the link loses so much that this pays.
-    pub(super) fn poll_resend(&mut self, resend_after: Duration, now: Instant) -> Option<&Flown> {
+    pub(super) fn poll_resend(
+        &mut self,
+        resend_after: Duration,
+        now: Instant,
+    ) -> Option<(&Flown, Cause)> {
         let flown = self
             .frames
             .iter_mut()
             .find(|flown| flown.due <= now && flown.resends < RESENDS_MAX)?;
         flown.resends = flown.resends.saturating_add(1);
         flown.due = now + resend_after.saturating_mul(1_u32.wrapping_shl(u32::from(flown.resends)));
-        Some(flown)
+        let cause = match std::mem::take(&mut flown.overtaken) {
+            true => Cause::Overtaken,
+            false => Cause::Silence,
+        };
+        Some((flown, cause))
     }
 
     /// When the next frame is to be sent again.
@@ -165,7 +203,8 @@ mod tests {
     fn flight(frames: u64) -> Flight {
         let mut flight = Flight::default();
         for counter in 0..frames {
-            flight.push((1, counter), 20, &[0; 100], RTO, Instant::ZERO);
+            let room = Room::LITTLE;
+            flight.push((1, counter), 20, &[0; 100], room, RTO, Instant::ZERO);
         }
         flight
     }
@@ -188,8 +227,9 @@ mod tests {
         let mut flight = flight(8);
         flight.handle_ack(1, 7, Some(0b1111011 << 57), Instant::from_millis(1));
         let mut now = Instant::from_millis(1);
-        for _ in 0..3 {
-            assert_eq!(flight.poll_resend(RTO, now).unwrap().counter, 2);
+        for cause in [Cause::Overtaken, Cause::Silence, Cause::Silence] {
+            let (flown, why) = flight.poll_resend(RTO, now).unwrap();
+            assert_eq!((flown.counter, why), (2, cause));
             assert!(flight.poll_resend(RTO, now).is_none());
             now = flight.next_due();
         }
@@ -200,7 +240,8 @@ mod tests {
     fn frames_that_come_too_fast_are_not_kept() {
         let mut flight = flight(65);
         assert!(flight.take().is_empty());
-        flight.push((1, 99), 20, &[0; 100], RTO, Instant::ZERO + PAUSE);
+        let room = Room::LITTLE;
+        flight.push((1, 99), 20, &[0; 100], room, RTO, Instant::ZERO + PAUSE);
         assert_eq!(left(&mut flight), [99]);
     }
 }

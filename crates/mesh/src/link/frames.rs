@@ -1,16 +1,14 @@
 //! Session frames: opening trains, sealing packets, and the link's own frames.
 
-use smartmesh_types::{Destination, Instant, Label, LinkAddr, NeighbourId, Now, RadioId, Train};
+use smartmesh_types::{Instant, Label, LinkAddr, NeighbourId, Now, RadioId, Train};
 use smartmesh_wire::link::{
-    CONTROL_MESSAGE_BYTES_MAX, FRAGMENT_HEADER_BYTES, Fragment, LABELS_RESERVED, SESSION_BIT,
-    SESSION_OVERHEAD_BYTES, SESSION_PREFIX_BYTES, decode_session_header,
+    CONTROL_MESSAGE_BYTES_MAX, FRAGMENT_HEADER_BYTES, Fragment, LABELS_RESERVED, LinkMessage,
+    OWN_STREAM, SESSION_BIT, SESSION_OVERHEAD_BYTES, SESSION_PREFIX_BYTES, decode_session_header,
 };
 
-use super::budget::Standing;
 use super::fragments::Joined;
-use super::peer::ACK_GAP;
 use super::session::OpenError;
-use super::{ControlClass, DataFrame, FRAME_TAG_BYTES, LinkOutput, Links, Route, SendError};
+use super::{ControlClass, DataFrame, FRAME_TAG_BYTES, LinkOutput, Links, Route, SendError, count};
 
 pub(super) const LABEL_ACK: u32 = 0;
 pub(super) const LABEL_CONTROL: u32 = 1;
@@ -60,24 +58,16 @@ impl Links {
             return self.handle_clear(radio, from, frame, now);
         }
         let Ok((index, counter)) = decode_session_header(frame) else {
-            self.counters.wrong_size = self.counters.wrong_size.saturating_add(1);
-            return;
+            return count(&mut self.counters.wrong_size);
         };
         let Some(session) = self.sessions.find_mut(index) else {
-            self.counters.unknown_session = self.counters.unknown_session.saturating_add(1);
-            return;
+            return count(&mut self.counters.unknown_session);
         };
         let before = session.replay.highest();
         let label = match session.open(counter, frame) {
             Ok(label) => label,
-            Err(OpenError::Replayed) => {
-                self.counters.replayed = self.counters.replayed.saturating_add(1);
-                return;
-            }
-            Err(OpenError::Forged) => {
-                self.counters.forged = self.counters.forged.saturating_add(1);
-                return;
-            }
+            Err(OpenError::Replayed) => return count(&mut self.counters.replayed),
+            Err(OpenError::Forged) => return count(&mut self.counters.forged),
         };
         let newest = session.replay.highest() > before;
         let id = u32::try_from(session.peer).unwrap_or(0);
@@ -93,8 +83,9 @@ impl Links {
             // A neighbour that writes from another place has moved there.
             peer.addr = from;
         }
+        // The other side has the newest keys, too.
         if peer.sending != index && peer.sessions.last() == Some(&index) {
-            peer.sending = index;
+            peer.switch_to(index);
         }
         if peer.third.is_some() && peer.sending == index {
             peer.third = None;
@@ -102,15 +93,14 @@ impl Links {
         let length = frame.len().saturating_sub(SESSION_OVERHEAD_BYTES);
         if label >= LABELS_RESERVED {
             peer.owe_ack(now);
+            peer.carried_at = now;
+            let standing = peer.standing();
             let bytes = u64::try_from(frame.len()).unwrap_or(u64::MAX);
             if peer.bits_per_second < SHARED_AIR_BITS_PER_SECOND
                 && let Some(shared) = self.radios.get_mut(&radio)
-                && !shared
-                    .share
-                    .admit(&mut peer.share, Standing::Stranger, bytes, now)
+                && !shared.share.admit(&mut peer.share, standing, bytes, now)
             {
-                self.counters.data_over_share = self.counters.data_over_share.saturating_add(1);
-                return;
+                return count(&mut self.counters.data_over_share);
             }
             let start = offset.saturating_add(SESSION_PREFIX_BYTES);
             data.push(DataFrame {
@@ -145,7 +135,7 @@ impl Links {
             }
             LABEL_CONTROL => self.handle_control(from, payload, now),
             LABEL_FRAGMENT => self.handle_fragment(from, payload, now),
-            _ => self.counters.unknown_label = self.counters.unknown_label.saturating_add(1),
+            _ => count(&mut self.counters.unknown_label),
         }
     }
 
@@ -156,8 +146,7 @@ impl Links {
         let bytes = u64::try_from(payload.len()).unwrap_or(u64::MAX);
         if !peer.control_budget.take(bytes, now) {
             // Not acknowledged, so it comes again: a neighbour that sends too much slows itself down.
-            self.counters.control_over_budget = self.counters.control_over_budget.saturating_add(1);
-            return;
+            return count(&mut self.counters.control_over_budget);
         }
         let received = peer.control.handle_frame(payload);
         peer.owe_ack(now);
@@ -165,9 +154,37 @@ impl Links {
             .counters
             .refused_pieces
             .saturating_add(received.refused);
-        for (_, message) in received.messages {
-            self.outputs
-                .push_back(LinkOutput::Control { from, message });
+        for (stream, message) in received.messages {
+            if stream == OWN_STREAM {
+                self.handle_message(from, &message, now);
+            } else {
+                self.outputs
+                    .push_back(LinkOutput::Control { from, message });
+            }
+        }
+    }
+
+    fn handle_message(&mut self, from: NeighbourId, message: &[u8], now: Instant) {
+        let Ok(message) = LinkMessage::decode(message) else {
+            return count(&mut self.counters.malformed);
+        };
+        match message {
+            LinkMessage::Renew { sender, noise } => self.handle_renew(from, sender, noise, now),
+            LinkMessage::Renewing {
+                receiver,
+                sender,
+                noise,
+            } => self.handle_renewing(from, (receiver, sender), noise, now),
+            LinkMessage::Renewed { receiver, noise } => {
+                self.handle_renewed(from, receiver, noise, now)
+            }
+            LinkMessage::Around(around) => self.handle_around(from, around),
+            LinkMessage::Hints { nonce, hints } => self.handle_hints(from, nonce, &hints, now),
+            LinkMessage::Token(token) => self.handle_token(from, token, now),
+            LinkMessage::Proof { token, signature } => {
+                self.handle_proof(from, token, signature, now)
+            }
+            LinkMessage::Counterproof(signature) => self.handle_counterproof(from, signature, now),
         }
     }
 
@@ -187,9 +204,7 @@ impl Links {
                     payload,
                 });
             }
-            Ok(Joined::Refused) | Err(_) => {
-                self.counters.refused_pieces = self.counters.refused_pieces.saturating_add(1);
-            }
+            Ok(Joined::Refused) | Err(_) => count(&mut self.counters.refused_pieces),
         }
     }
 
@@ -215,10 +230,9 @@ impl Links {
             .ok_or(SendError::Gone)?;
         let counter = session.seal(label.0, frame);
         peer.sent_at = at;
+        peer.carried_at = at;
         peer.await_ack(peer.sending, counter, at);
-        let resend_after = peer.quality.resend_after(ACK_GAP);
-        peer.flight
-            .push((peer.sending, counter), label.0, frame, resend_after, at);
+        peer.keep(counter, label.0, frame, at);
         Ok(Route {
             radio: peer.radio,
             addr: peer.addr,
@@ -263,15 +277,8 @@ impl Links {
                 bytes,
             }
             .encode_header();
-            let counter = self.send_own(
-                to,
-                LABEL_FRAGMENT,
-                &[&header[..], bytes].concat(),
-                now.instant,
-            );
-            if let (Some(counter), Some(peer)) = (counter, self.peers.get_mut(&to.0)) {
-                peer.await_ack(peer.sending, counter, now.instant);
-            }
+            let piece = [&header[..], bytes].concat();
+            self.send_wanted(to, LABEL_FRAGMENT, &piece, now.instant);
         }
         Ok(())
     }
@@ -290,12 +297,22 @@ impl Links {
         if message.len() > CONTROL_MESSAGE_BYTES_MAX {
             return Err(SendError::TooLarge(message.len()));
         }
+        self.queue_control(to, message, class.stream(), now.instant)
+    }
+
+    /// Queues a message on a stream in which so many bytes may wait.
+    pub(super) fn queue_control(
+        &mut self,
+        to: NeighbourId,
+        message: Vec<u8>,
+        (stream, queue_bytes): (usize, usize),
+        now: Instant,
+    ) -> Result<(), SendError> {
         let peer = self.peers.get_mut(&to.0).ok_or(SendError::Gone)?;
-        let (stream, queue_bytes) = class.stream();
         peer.control
             .push(stream, message, queue_bytes)
             .map_err(|_| SendError::Full)?;
-        self.send_control_frames(to, now.instant);
+        self.send_control_frames(to, now);
         Ok(())
     }
 
@@ -306,18 +323,15 @@ impl Links {
                 return;
             };
             let room = peer.frame_bytes.saturating_sub(SESSION_OVERHEAD_BYTES);
-            let resend_after = peer.quality.resend_after(ACK_GAP);
+            let resend_after = peer.quality.resend_after();
             let Some(body) = peer
                 .control
                 .poll_frame(room, CONTROL_WINDOW_BYTES, resend_after, now)
             else {
                 return;
             };
-            let Some(counter) = self.send_own(to, LABEL_CONTROL, &body, now) else {
+            if self.send_wanted(to, LABEL_CONTROL, &body, now).is_none() {
                 return;
-            };
-            if let Some(peer) = self.peers.get_mut(&to.0) {
-                peer.await_ack(peer.sending, counter, now);
             }
         }
     }
@@ -329,25 +343,56 @@ impl Links {
             .get_mut(&to.0)
             .filter(|peer| peer.resends() && !peer.suspect)
         {
-            let resend_after = peer.quality.resend_after(ACK_GAP);
+            let resend_after = peer.quality.resend_after();
             let (radio, addr) = (peer.radio, peer.addr);
-            let Some(flown) = peer.flight.poll_resend(resend_after, now) else {
+            let Some((flown, cause)) = peer.flight.poll_resend(resend_after, now) else {
                 return;
             };
+            peer.quality.note_resent(cause);
             let train = Train::single(flown.bytes.clone());
-            self.counters.resent = self.counters.resent.saturating_add(1);
+            count(&mut self.counters.resent);
             self.transmit(radio, addr, train);
         }
     }
 
-    /// Sends a frame of the link's own; returns its counter.
-    pub(super) fn send_own(
+    /// Sends a frame of the link's own that wants an answer.
+    pub(super) fn send_wanted(
         &mut self,
         to: NeighbourId,
         label: u32,
         body: &[u8],
         now: Instant,
-    ) -> Option<u64> {
+    ) -> Option<()> {
+        let (counter, frame) = self.seal_own(to, label, body, now)?;
+        let peer = self.peers.get_mut(&to.0)?;
+        peer.await_ack(peer.sending, counter, now);
+        // Control repeats its segments itself, and a ping is repeated by another one.
+        if label == LABEL_FRAGMENT && peer.resends() {
+            peer.keep(counter, label, &frame, now);
+        }
+        let (radio, addr) = (peer.radio, peer.addr);
+        self.transmit(radio, addr, Train::single(frame));
+        Some(())
+    }
+
+    /// Sends a frame of the link's own that wants none.
+    pub(super) fn send_own(&mut self, to: NeighbourId, label: u32, body: &[u8], now: Instant) {
+        if let Some((_, frame)) = self.seal_own(to, label, body, now)
+            && let Some(peer) = self.peers.get(&to.0)
+        {
+            let (radio, addr) = (peer.radio, peer.addr);
+            self.transmit(radio, addr, Train::single(frame));
+        }
+    }
+
+    /// Seals a frame of the link's own; returns its counter and its bytes.
+    fn seal_own(
+        &mut self,
+        to: NeighbourId,
+        label: u32,
+        body: &[u8],
+        now: Instant,
+    ) -> Option<(u64, Vec<u8>)> {
         let peer = self.peers.get_mut(&to.0)?;
         let session = self.sessions.find_mut(peer.sending)?;
         let mut frame = Vec::with_capacity(body.len().saturating_add(SESSION_OVERHEAD_BYTES));
@@ -356,18 +401,12 @@ impl Links {
         frame.resize(frame.len().saturating_add(FRAME_TAG_BYTES), 0);
         let counter = session.seal(label, &mut frame);
         peer.sent_at = now;
-        let (radio, to) = (peer.radio, Destination::Peer(peer.addr));
         debug_assert!(
             frame
                 .first()
                 .is_some_and(|first| u32::from(*first) << 24 >= SESSION_BIT),
             "session frames have the top bit"
         );
-        self.outputs.push_back(LinkOutput::Transmit {
-            radio,
-            to,
-            train: Train::single(frame),
-        });
-        Some(counter)
+        Some((counter, frame))
     }
 }

@@ -1,10 +1,10 @@
 //! Whether a link lives: acknowledgements, beats, suspicion, and the timers of each neighbour.
 
-use smartmesh_types::{Destination, Duration, Instant, NeighbourId, Train};
+use smartmesh_types::{Duration, Instant, NeighbourId, Train};
 use smartmesh_wire::link::Acknowledgement;
 
-use super::peer::{ACK_GAP, Awaited, Peer};
-use super::{LinkOutput, Links};
+use super::peer::{Awaited, Peer};
+use super::{LinkOutput, Links, count};
 
 /// How often a silent neighbour is asked whether it is there; after two seconds less often.
 const PING_GAP: Duration = Duration::from_millis(100);
@@ -17,6 +17,7 @@ impl Links {
     pub(super) fn run_due(&mut self, now: Instant) {
         self.send_beacons(now);
         self.run_handshakes(now);
+        self.tell_around(now);
         let due = self
             .peers
             .values()
@@ -36,30 +37,8 @@ impl Links {
             return self.drop_peer(neighbour, now);
         }
         peer.flight.expire(FLIGHT_AGE, now);
-        let patience = peer.quality.patience(ACK_GAP);
-        if !peer.suspect
-            && peer
-                .awaited
-                .is_some_and(|awaited| awaited.since + patience <= now)
-        {
-            self.suspect(neighbour, now);
-        }
-        let Some(peer) = self.peers.get_mut(&neighbour.0) else {
-            return;
-        };
-        if peer.suspect && peer.ping_at <= now {
-            let late = now.since(peer.suspect_since) > Duration::from_secs(2);
-            peer.ping_at = now + if late { PING_GAP_LATE } else { PING_GAP };
-            if let Some(third) = peer.third.clone() {
-                let (radio, to) = (peer.radio, Destination::Peer(peer.addr));
-                self.outputs.push_back(LinkOutput::Transmit {
-                    radio,
-                    to,
-                    train: Train::single(third),
-                });
-            }
-            self.ping(neighbour, now);
-        }
+        self.run_suspicion(neighbour, now);
+        self.ask_contact(neighbour, now);
         self.send_control_frames(neighbour, now);
         self.resend_data(neighbour, now);
         let Some(peer) = self.peers.get_mut(&neighbour.0) else {
@@ -71,11 +50,48 @@ impl Links {
         let Some(peer) = self.peers.get_mut(&neighbour.0) else {
             return;
         };
-        if peer.began && peer.rekey_at <= now {
-            peer.rekey_at = now + Duration::from_secs(10);
-            let (radio, addr, beacon) = (peer.radio, peer.addr, peer.beacon);
-            self.begin(radio, addr, beacon, Some(neighbour), now);
+        if peer.renew_at() <= now {
+            self.renew(neighbour, now);
         }
+    }
+
+    /// Asks again for an answer that is late, and suspects the link if there is none in time.
+    fn run_suspicion(&mut self, neighbour: NeighbourId, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&neighbour.0) else {
+            return;
+        };
+        let patience = peer.quality.patience();
+        let is_late = |awaited: Awaited| awaited.since + patience <= now;
+        if !peer.suspect && peer.awaited.is_some_and(is_late) {
+            self.suspect(neighbour, now);
+        }
+        let Some(peer) = self.peers.get_mut(&neighbour.0) else {
+            return;
+        };
+        if peer.suspect {
+            if peer.ping_at <= now {
+                self.ping_suspect(neighbour, now);
+            }
+        } else if peer.awaited.is_some() && peer.probe_at <= now {
+            peer.probe_at = now + peer.quality.probe_gap();
+            self.ping(neighbour, now);
+        } else if peer.hail_at() <= now {
+            peer.hailed_at = now;
+            self.ping(neighbour, now);
+        }
+    }
+
+    fn ping_suspect(&mut self, neighbour: NeighbourId, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&neighbour.0) else {
+            return;
+        };
+        let late = now.since(peer.suspect_since) > Duration::from_secs(2);
+        peer.ping_at = now + if late { PING_GAP_LATE } else { PING_GAP };
+        if let Some(third) = peer.third.clone() {
+            let (radio, addr) = (peer.radio, peer.addr);
+            self.transmit(radio, addr, Train::single(third));
+        }
+        self.ping(neighbour, now);
     }
 
     fn suspect(&mut self, neighbour: NeighbourId, now: Instant) {
@@ -85,7 +101,7 @@ impl Links {
         peer.suspect = true;
         peer.suspect_since = now;
         peer.ping_at = now;
-        self.counters.suspected = self.counters.suspected.saturating_add(1);
+        count(&mut self.counters.suspected);
         self.outputs.push_back(LinkOutput::Suspect { neighbour });
         self.give_back(neighbour);
     }
@@ -93,16 +109,10 @@ impl Links {
     /// Tells a neighbour what came from it; also the sign of life of an idle link.
     fn acknowledge(&mut self, neighbour: NeighbourId, now: Instant) {
         let jitter = self.rng.below(250);
-        let Some(peer) = self.peers.get(&neighbour.0) else {
+        let Some(radio) = self.peers.get(&neighbour.0).map(|peer| peer.radio) else {
             return;
         };
-        let links = u8::try_from(
-            self.peers
-                .values()
-                .filter(|other| other.radio == peer.radio)
-                .count(),
-        )
-        .unwrap_or(u8::MAX);
+        let links = self.links_on(radio);
         let Some(peer) = self.peers.get_mut(&neighbour.0) else {
             return;
         };
@@ -132,11 +142,7 @@ impl Links {
 
     /// Asks for a sign of life.
     pub(super) fn ping(&mut self, neighbour: NeighbourId, now: Instant) {
-        if let Some(counter) = self.send_own(neighbour, super::frames::LABEL_PING, &[], now)
-            && let Some(peer) = self.peers.get_mut(&neighbour.0)
-        {
-            peer.await_ack(peer.sending, counter, now);
-        }
+        let _ = self.send_wanted(neighbour, super::frames::LABEL_PING, &[], now);
     }
 
     pub(super) fn handle_ack(
@@ -147,8 +153,7 @@ impl Links {
         now: Instant,
     ) {
         let Ok(ack) = Acknowledgement::decode(body) else {
-            self.counters.malformed = self.counters.malformed.saturating_add(1);
-            return;
+            return count(&mut self.counters.malformed);
         };
         let Some(sent) = self.sessions.find(session).map(|session| session.next) else {
             return;
@@ -223,11 +228,11 @@ impl Peer {
             let later = self.wanted.filter(|(wanted_session, counter)| {
                 *wanted_session != session || *counter > highest
             });
-            self.awaited = later.map(|(session, counter)| Awaited {
+            self.set_awaited(later.map(|(session, counter)| Awaited {
                 session,
                 counter,
                 since: now,
-            });
+            }));
         }
     }
 }

@@ -1,37 +1,27 @@
-//! Finding each other and agreeing on keys: beacons, and Noise XX with a version, a cookie against floods, and an offer from
-//! each side inside the sealed payload.
+//! Finding each other: beacons, who was heard, and the names under which a radio shows itself for a while.
 
-use smartmesh_crypto::{Handshake, KeyPair, Pattern};
-use smartmesh_types::{Destination, Duration, Instant, LinkAddr, NeighbourId, RadioId, Train};
-use smartmesh_wire::link::{Beacon, BeaconId, ClearFrame, FirstMessage, Purpose, Versions};
+use smartmesh_crypto::KeyPair;
+use smartmesh_types::{
+    Broadcast, Destination, Duration, Instant, LinkAddr, NeighbourId, RadioId, Train,
+};
+use smartmesh_wire::link::{Beacon, BeaconId, ClearFrame, Purpose};
 
-use super::{LinkOutput, Links};
+use super::agree::VERSIONS;
+use super::{LinkOutput, Links, count};
 
-/// The versions of the link protocol spoken here.
-pub(super) const VERSIONS: Versions = Versions { min: 1, max: 1 };
 /// First and slowest pace of beacons: fast while something is new around, slow when nothing is.
 pub(super) const BEACON_GAP_MIN: Duration = Duration::from_millis(10);
 /// The pace to which a node with enough links returns when something changes.
 pub(super) const BEACON_GAP_CALM: Duration = Duration::from_secs(1);
 const BEACON_GAP_MAX: Duration = Duration::from_secs(6);
-/// First messages a second that are worth a look, and how many at once; above that a cookie is asked for.
-pub(super) const FIRSTS_PER_SECOND: u64 = 40;
-pub(super) const FIRSTS_BURST: u64 = 80;
-/// Handshakes a second for which a Diffie-Hellman is done at all.
-pub(super) const HANDSHAKES_PER_SECOND: u64 = 400;
-pub(super) const HANDSHAKES_BURST: u64 = 400;
-/// Handshakes under way at most, on each side; the oldest makes room.
-pub(super) const UNDER_WAY_MAX: usize = 64;
-/// First wait for an answer; doubles. A handshake on an idle machine takes one of its milliseconds.
-const RESEND_AFTER: Duration = Duration::from_millis(50);
-/// Tries before a handshake is given up.
-const TRIES_MAX: u32 = 5;
-/// How long a half-open handshake of the other side is kept.
-const HALF_LIFETIME: Duration = Duration::from_secs(3);
 /// How long not to ask somebody again who was busy or did not answer.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// Cookies hold for one such span and the next.
-const COOKIE_SPAN_MICROS: u64 = 30_000_000;
+/// How long somebody is remembered who is not heard any more.
+const HEARD_LIFETIME: Duration = Duration::from_secs(60);
+/// How long a radio with neighbours is silent under its new name, so that they know it before others hear it.
+const ROTATION_PAUSE: Duration = Duration::from_secs(2);
+/// Of many who hear a beacon about this many answer.
+const ANSWERS_WANTED: u64 = 8;
 
 /// Somebody in reach.
 #[derive(Clone, Copy, Debug)]
@@ -39,31 +29,6 @@ pub(super) struct Heard {
     at: Instant,
     beacons: u32,
     not_before: Instant,
-}
-
-/// A handshake begun here.
-pub(super) struct Pending {
-    pub(super) radio: RadioId,
-    pub(super) addr: LinkAddr,
-    pub(super) resend_at: Instant,
-    pub(super) to: BeaconId,
-    pub(super) own_key: KeyPair,
-    pub(super) handshake: Handshake,
-    pub(super) noise: Vec<u8>,
-    pub(super) cookie: [u8; 16],
-    pub(super) tries: u32,
-}
-
-/// A handshake begun by somebody else.
-pub(super) struct Half {
-    pub(super) radio: RadioId,
-    pub(super) addr: LinkAddr,
-    pub(super) remote: u32,
-    pub(super) own_key: KeyPair,
-    pub(super) handshake: Handshake,
-    pub(super) second: Vec<u8>,
-    pub(super) first_noise: Vec<u8>,
-    pub(super) at: Instant,
 }
 
 impl Links {
@@ -75,8 +40,7 @@ impl Links {
         now: Instant,
     ) {
         let Ok(frame) = ClearFrame::decode(bytes) else {
-            self.counters.malformed = self.counters.malformed.saturating_add(1);
-            return;
+            return count(&mut self.counters.malformed);
         };
         match frame {
             ClearFrame::Beacon(beacon) => self.handle_beacon(radio, from, beacon, now),
@@ -96,131 +60,88 @@ impl Links {
 
     /// Sends the beacons that are due and gives new names to radios whose names are old.
     pub(super) fn send_beacons(&mut self, now: Instant) {
-        let due: Vec<RadioId> = self
-            .radios
-            .iter()
-            .filter(|(_, r)| r.beacon_at <= now)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in due {
-            let links = self.links_on(id);
-            let jitter = self.rng.below(1_000);
-            let Some(radio) = self.radios.get_mut(&id) else {
+        let due = self.radios.iter().filter(|(_, r)| r.beacon_at <= now);
+        let due: Vec<(RadioId, Instant)> = due.map(|(id, r)| (*id, r.id_until)).collect();
+        for (radio, id_until) in due {
+            if id_until <= now && self.rotate(radio, now) == Pause::Needed {
                 continue;
-            };
-            if radio.id_until <= now && links == 0 {
-                radio.id = BeaconId(self.rng.bytes());
-                radio.key = KeyPair::generate(&mut self.rng);
-                radio.id_until = now + self.config.key_lifetime;
             }
-            let frame = ClearFrame::Beacon(Beacon {
-                versions: VERSIONS,
-                links,
-                id: radio.id,
-            })
-            .encode();
-            radio.beacon_gap = radio.beacon_gap.saturating_mul(2).min(BEACON_GAP_MAX);
-            let gap = u64::try_from(radio.beacon_gap.as_micros()).unwrap_or(u64::MAX);
-            let gap = Duration::from_micros(gap.saturating_add(gap.saturating_mul(jitter) / 4_000));
-            radio.beacon_at = now + gap;
-            radio
-                .heard
-                .retain(|_, heard| now.since(heard.at) < Duration::from_secs(60));
-            let broadcast = match radio.info.broadcast {
-                smartmesh_types::Broadcast::Yes => Some(Destination::Broadcast),
-                smartmesh_types::Broadcast::No => None,
-            };
-            let known: Vec<LinkAddr> = self
-                .peers
-                .values()
-                .filter(|peer| peer.radio == id)
-                .map(|peer| peer.addr)
-                .collect();
-            let peers = radio
-                .info
-                .peers
-                .iter()
-                .filter(|addr| !known.contains(addr))
-                .map(|addr| Destination::Peer(*addr));
-            for to in broadcast.into_iter().chain(peers) {
-                self.outputs.push_back(LinkOutput::Transmit {
-                    radio: id,
-                    to,
-                    train: Train::single(frame.clone()),
-                });
-            }
+            self.send_beacon(radio, now);
+        }
+    }
+
+    /// Gives a radio a new name and a new link key, so that it cannot be followed from one hour to the next. Its neighbours
+    /// are told inside their sessions, under new session keys.
+    fn rotate(&mut self, radio: RadioId, now: Instant) -> Pause {
+        let lifetime = self.draw_key_lifetime();
+        let Some(here) = self.radios.get_mut(&radio) else {
+            return Pause::Needed;
+        };
+        here.id = BeaconId(self.rng.bytes());
+        here.key = KeyPair::generate(&mut self.rng);
+        here.id_until = now + lifetime;
+        let linked = self.peers.values().filter(|peer| peer.radio == radio);
+        let linked: Vec<NeighbourId> = linked.map(|peer| peer.id).collect();
+        if linked.is_empty() {
+            return Pause::Needless;
+        }
+        if let Some(here) = self.radios.get_mut(&radio) {
+            here.beacon_at = now + ROTATION_PAUSE;
+        }
+        for neighbour in linked {
+            self.renew(neighbour, now);
+        }
+        Pause::Needed
+    }
+
+    /// Three to five quarters of the lifetime: many nodes must not change at once, nor at times that can be foretold.
+    pub(super) fn draw_key_lifetime(&mut self) -> Duration {
+        let millis = u64::try_from(self.config.key_lifetime.as_millis()).unwrap_or(u64::MAX);
+        let quarter = millis / 4;
+        let drawn = self.rng.below(quarter.saturating_mul(2));
+        Duration::from_millis(millis.saturating_sub(quarter).saturating_add(drawn))
+    }
+
+    fn send_beacon(&mut self, radio: RadioId, now: Instant) {
+        let beacon = ClearFrame::Beacon(self.beacon(radio)).encode();
+        let jitter = self.rng.below(1_000);
+        let Some(here) = self.radios.get_mut(&radio) else {
+            return;
+        };
+        here.beacon_gap = here.beacon_gap.saturating_mul(2).min(BEACON_GAP_MAX);
+        let gap = u64::try_from(here.beacon_gap.as_micros()).unwrap_or(u64::MAX);
+        let gap = Duration::from_micros(gap.saturating_add(gap.saturating_mul(jitter) / 4_000));
+        here.beacon_at = now + gap;
+        here.heard
+            .retain(|_, heard| now.since(heard.at) < HEARD_LIFETIME);
+        let broadcast = match here.info.broadcast {
+            Broadcast::Yes => Some(Destination::Broadcast),
+            Broadcast::No => None,
+        };
+        let linked = |addr: &LinkAddr| {
+            let mut peers = self.peers.values();
+            peers.any(|peer| peer.radio == radio && peer.addr == *addr)
+        };
+        let asked = here.info.peers.iter().filter(|addr| !linked(addr));
+        let asked = asked.map(|addr| Destination::Peer(*addr));
+        for to in broadcast.into_iter().chain(asked) {
+            let train = Train::single(beacon.clone());
+            self.outputs
+                .push_back(LinkOutput::Transmit { radio, to, train });
+        }
+    }
+
+    fn beacon(&self, radio: RadioId) -> Beacon {
+        Beacon {
+            versions: VERSIONS,
+            links: self.links_on(radio),
+            id: self.radio_id(radio),
         }
     }
 
     pub(super) fn links_on(&self, radio: RadioId) -> u8 {
-        u8::try_from(
-            self.peers
-                .values()
-                .filter(|peer| peer.radio == radio)
-                .count(),
-        )
-        .unwrap_or(u8::MAX)
-    }
-
-    fn handle_beacon(&mut self, radio: RadioId, from: LinkAddr, beacon: Beacon, now: Instant) {
-        // Those under way count: otherwise a whole cell that starts at once would meet everybody.
-        let under_way = self.pending.len().saturating_add(self.halves.len());
-        let (mine, wanted) = (
-            self.peers.len().saturating_add(under_way),
-            self.config.kept_wanted,
-        );
-        let linked = self
-            .peers
-            .values()
-            .any(|peer| peer.radio == radio && peer.beacon == beacon.id);
-        let asking = self
-            .pending
-            .values()
-            .any(|pending| pending.radio == radio && pending.to == beacon.id);
-        let heard_max = self.config.heard_max;
-        let Some(here) = self.radios.get_mut(&radio) else {
-            return;
-        };
-        if beacon.id == here.id || linked || asking {
-            return;
-        }
-        if here.heard.len() >= heard_max && !here.heard.contains_key(&beacon.id) {
-            let oldest = here
-                .heard
-                .iter()
-                .min_by_key(|(_, heard)| heard.at)
-                .map(|(id, _)| *id);
-            oldest.and_then(|id| here.heard.remove(&id));
-        }
-        let around = u64::try_from(here.heard.len()).unwrap_or(u64::MAX).max(1);
-        let fresh = Heard {
-            at: now,
-            beacons: 0,
-            not_before: now,
-        };
-        let heard = here.heard.entry(beacon.id).or_insert(fresh);
-        heard.at = now;
-        heard.beacons = heard.beacons.saturating_add(1);
-        if heard.not_before > now || VERSIONS.highest_common(beacon.versions).is_none() {
-            return;
-        }
-        let theirs = usize::from(beacon.links);
-        let begins = here.id < beacon.id || theirs >= wanted || heard.beacons > 1;
-        let full = mine >= wanted && (mine >= self.config.kept_max || theirs > 1);
-        if full {
-            return;
-        }
-        if begins {
-            self.begin(radio, from, beacon.id, None, now);
-        } else if self.rng.below(around) < 8 {
-            // They begin once they know of us.
-            let frame = ClearFrame::Beacon(Beacon {
-                versions: VERSIONS,
-                links: self.links_on(radio),
-                id: self.radio_id(radio),
-            });
-            self.send_clear(radio, from, &frame);
-        }
+        let links = self.peers.values().filter(|peer| peer.radio == radio);
+        u8::try_from(links.count()).unwrap_or(u8::MAX)
     }
 
     pub(super) fn radio_id(&self, radio: RadioId) -> BeaconId {
@@ -230,161 +151,89 @@ impl Links {
             .unwrap_or_default()
     }
 
-    pub(super) fn send_clear(&mut self, radio: RadioId, to: LinkAddr, frame: &ClearFrame<'_>) {
-        let train = Train::single(frame.encode());
-        self.outputs.push_back(LinkOutput::Transmit {
-            radio,
-            to: Destination::Peer(to),
-            train,
-        });
+    /// Whether this is the name of one of this node's radios: two of them may hear each other.
+    pub(super) fn is_own(&self, id: BeaconId) -> bool {
+        self.radios.values().any(|radio| radio.id == id)
     }
 
-    pub(super) fn draw_index(&mut self) -> Option<u32> {
-        let taken: Vec<u32> = self
+    /// Whether somebody of this name is a neighbour.
+    pub(super) fn is_linked(&self, radio: RadioId, id: BeaconId) -> bool {
+        self.peers
+            .values()
+            .any(|peer| peer.radio == radio && peer.beacon == id)
+    }
+
+    fn handle_beacon(&mut self, radio: RadioId, from: LinkAddr, beacon: Beacon, now: Instant) {
+        let asking = self
             .pending
-            .keys()
-            .chain(self.halves.keys())
-            .copied()
-            .collect();
-        self.sessions.draw_index(&taken, &mut self.rng)
-    }
-
-    /// Begins a handshake; with a neighbour that is kept, for new session keys.
-    pub(super) fn begin(
-        &mut self,
-        radio: RadioId,
-        addr: LinkAddr,
-        to: BeaconId,
-        peer: Option<NeighbourId>,
-        now: Instant,
-    ) {
-        let Some(index) = self.draw_index() else {
-            return;
-        };
-        if self.pending.len() >= UNDER_WAY_MAX {
+            .values()
+            .any(|pending| pending.radio == radio && pending.to == beacon.id);
+        if asking || self.is_own(beacon.id) || self.is_linked(radio, beacon.id) {
             return;
         }
-        let Some(here) = self.radios.get(&radio) else {
+        let Some(beacons) = self.note_heard(radio, beacon, now) else {
             return;
         };
-        let known = peer.and_then(|peer| self.peers.get(&peer.0));
-        let own_key = known.map_or_else(|| here.key.clone(), |peer| peer.own_key.clone());
-        let mut handshake = Handshake::initiator(
-            Pattern::Xx,
-            &own_key,
-            None,
-            &prologue(VERSIONS.max, here.id, to),
-            &mut self.rng,
-        );
-        let Ok(noise) = handshake.write(&[]) else {
-            return;
-        };
-        let pending = Pending {
-            radio,
-            addr,
-            resend_at: now,
-            to,
-            own_key,
-            handshake,
-            noise,
-            cookie: [0; 16],
-            tries: 0,
-        };
-        self.pending.insert(index, pending);
-        self.send_first(index, now);
-    }
-
-    /// Sends the first message of a handshake (again).
-    fn send_first(&mut self, index: u32, now: Instant) {
-        let Some(pending) = self.pending.get(&index) else {
-            return;
-        };
-        let (radio, addr) = (pending.radio, pending.addr);
-        let links = self.links_on(radio);
-        let from = self.radio_id(radio);
-        let Some(pending) = self.pending.get_mut(&index) else {
-            return;
-        };
-        pending.resend_at = now + RESEND_AFTER.saturating_mul(1_u32.wrapping_shl(pending.tries));
-        pending.tries = pending.tries.saturating_add(1);
-        let first = FirstMessage {
-            version: VERSIONS.max,
-            links,
-            purpose: Purpose::Ordinary,
-            sender: index,
-            from,
-            to: pending.to,
-            cookie: pending.cookie,
-            noise: &pending.noise,
-        };
-        let train = Train::single(ClearFrame::First(first).encode());
-        self.outputs.push_back(LinkOutput::Transmit {
-            radio,
-            to: Destination::Peer(addr),
-            train,
-        });
-    }
-
-    /// Repeats handshakes without an answer, and forgets those that have been repeated enough.
-    pub(super) fn run_handshakes(&mut self, now: Instant) {
-        let due: Vec<u32> = self
-            .pending
-            .iter()
-            .filter(|(_, p)| p.resend_at <= now)
-            .map(|(index, _)| *index)
-            .collect();
-        for index in due {
-            if self
-                .pending
-                .get(&index)
-                .is_some_and(|pending| pending.tries >= TRIES_MAX)
-            {
-                self.give_up(index, now);
-            } else {
-                self.send_first(index, now);
+        // Those under way count: otherwise a whole cell that starts at once would meet everybody.
+        let under_way = self.pending.len().saturating_add(self.halves.len());
+        let mine = self.peers.len().saturating_add(under_way);
+        let theirs = usize::from(beacon.links);
+        let wanted = self.config.kept_wanted;
+        if mine >= wanted && (mine >= self.config.kept_max || theirs > 1) {
+            if beacons > 1 && self.explores(radio, beacon.id, now) {
+                self.begin(radio, from, beacon.id, Purpose::Explore, now);
             }
+        } else if self.radio_id(radio) < beacon.id || theirs >= wanted || beacons > 1 {
+            self.begin(radio, from, beacon.id, Purpose::Ordinary, now);
+        } else if self.rng.below(self.heard_on(radio)) < ANSWERS_WANTED {
+            // They begin once they know of us.
+            let frame = ClearFrame::Beacon(self.beacon(radio));
+            self.send_clear(radio, from, &frame);
         }
-        self.halves
-            .retain(|_, half| now.since(half.at) < HALF_LIFETIME);
     }
 
-    pub(super) fn give_up(&mut self, index: u32, now: Instant) {
-        let Some(pending) = self.pending.remove(&index) else {
-            return;
-        };
-        if let Some(heard) = self
-            .radios
-            .get_mut(&pending.radio)
-            .and_then(|radio| radio.heard.get_mut(&pending.to))
-        {
+    /// How many others were heard lately and are no neighbours, at least one.
+    pub(super) fn heard_on(&self, radio: RadioId) -> u64 {
+        let heard = self.radios.get(&radio).map_or(0, |here| here.heard.len());
+        u64::try_from(heard).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// Remembers that somebody was heard, and says how often; `None` if nothing is to be made of it now.
+    fn note_heard(&mut self, radio: RadioId, beacon: Beacon, now: Instant) -> Option<u32> {
+        let heard_max = self.config.heard_max;
+        let here = self.radios.get_mut(&radio)?;
+        if here.heard.len() >= heard_max && !here.heard.contains_key(&beacon.id) {
+            let oldest = here.heard.iter().min_by_key(|(_, heard)| heard.at);
+            let oldest = oldest.map(|(id, _)| *id);
+            oldest.and_then(|id| here.heard.remove(&id));
+        }
+        let heard = here.heard.entry(beacon.id).or_insert(Heard {
+            at: now,
+            beacons: 0,
+            not_before: now,
+        });
+        heard.at = now;
+        heard.beacons = heard.beacons.saturating_add(1);
+        let welcome = heard.not_before <= now;
+        (welcome && VERSIONS.highest_common(beacon.versions).is_some()).then_some(heard.beacons)
+    }
+
+    /// Somebody was busy or did not answer: not asked again for a while.
+    pub(super) fn leave_alone(&mut self, radio: RadioId, id: BeaconId, now: Instant) {
+        let here = self.radios.get_mut(&radio);
+        if let Some(heard) = here.and_then(|here| here.heard.get_mut(&id)) {
             heard.not_before = now + RETRY_AFTER;
         }
     }
 
-    fn handle_cookie(&mut self, receiver: u32, cookie: [u8; 16], now: Instant) {
-        let Some(pending) = self.pending.get_mut(&receiver) else {
-            return;
-        };
-        if pending.cookie == cookie || pending.tries >= TRIES_MAX {
-            return;
-        }
-        pending.cookie = cookie;
-        self.send_first(receiver, now);
-    }
-
-    /// The cookies that hold for an address now: of this span and of the one before.
-    pub(super) fn cookies(&self, addr: LinkAddr, sender: u32, now: Instant) -> [[u8; 16]; 2] {
-        let span = now.as_micros() / COOKIE_SPAN_MICROS;
-        [span, span.saturating_sub(1)].map(|span| {
-            let mac =
-                self.cookie
-                    .sign(&[addr.as_bytes(), &sender.to_be_bytes(), &span.to_be_bytes()]);
-            mac.first_chunk().copied().unwrap_or_default()
-        })
+    pub(super) fn send_clear(&mut self, radio: RadioId, to: LinkAddr, frame: &ClearFrame<'_>) {
+        self.transmit(radio, to, Train::single(frame.encode()));
     }
 }
 
-/// What both sides must agree on beyond the messages: the protocol, its version, and who asked whom.
-pub(super) fn prologue(version: u8, from: BeaconId, to: BeaconId) -> Vec<u8> {
-    [b"smartmesh link", &[version][..], &from.0, &to.0].concat()
+/// Whether a radio has to wait before it shows its new name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pause {
+    Needed,
+    Needless,
 }

@@ -33,6 +33,10 @@ proptest! {
             let again = [&fragment.encode_header()[..], fragment.bytes].concat();
             prop_assert_eq!(again, bytes.clone());
         }
+        if let Ok(message) = LinkMessage::decode(&bytes) {
+            let again = message.encode();
+            prop_assert_eq!(LinkMessage::decode(&again), Ok(message));
+        }
         let _ = (Offer::decode(&bytes), decode_session_header(&bytes));
     }
 
@@ -72,6 +76,29 @@ proptest! {
     }
 
     #[test]
+    fn messages_of_the_own_stream_round_trip(
+        receiver in any_index(), sender in any_index(), nonce: [u8; 8], token: [u8; 16], byte: u8,
+        noise in proptest::collection::vec(any::<u8>(), 0..200),
+        ids in proptest::collection::vec(any::<[u8; 4]>(), 0..AROUND_MAX),
+        hints in proptest::collection::vec(any::<[u8; 4]>(), 0..HINTS_MAX),
+    ) {
+        let signature = [byte; 64];
+        for message in [
+            LinkMessage::Renew { sender, noise: &noise },
+            LinkMessage::Renewing { receiver, sender, noise: &noise },
+            LinkMessage::Renewed { receiver, noise: &noise },
+            LinkMessage::Around(ids),
+            LinkMessage::Hints { nonce, hints },
+            LinkMessage::Token(token),
+            LinkMessage::Proof { token, signature },
+            LinkMessage::Counterproof(signature),
+        ] {
+            let bytes = message.encode();
+            prop_assert_eq!(LinkMessage::decode(&bytes), Ok(message));
+        }
+    }
+
+    #[test]
     fn acknowledgements_round_trip(
         highest: u32, received: u16, delay: u16, links: u8, bitmap: Option<u64>, next: u16, later: u32, which in 0_usize..4,
     ) {
@@ -106,4 +133,8 @@ fn cut_frames_and_wrong_fields_are_refused() {
         decode_session_header(&[0x80; 27]),
         Err(LinkDecodeError::Short)
     );
+    let too_many = [&[4][..], &[0; 4 * (AROUND_MAX + 1)]].concat();
+    assert_eq!(LinkMessage::decode(&too_many), Err(LinkDecodeError::Field));
+    assert_eq!(LinkMessage::decode(&[6; 16]), Err(LinkDecodeError::Short));
+    assert_eq!(LinkMessage::decode(&[]), Err(LinkDecodeError::Short));
 }
