@@ -1,10 +1,11 @@
 //! A whole Ethereum in one process: EVM, state trie, blocks with true roots, transaction pool, and the JSON-RPC that wallets
 //! and applications speak, with the controls of a development chain (time, mining, snapshots, reorganisations).
 //!
-//! It opens no socket, has no clock and keeps nothing on disk: who drives it brings requests and the time. Consensus is left
-//! out; blocks are final after a set depth. Blobs are refused. Read first: [`Devnet`], the chain, and [`Devnet::handle`], its
+//! It opens no socket, has no clock and keeps nothing on disk: who drives it brings requests and the time. Blocks are
+//! final after a set depth; [`beacon::Beacon`] signs them as sync committees do. Blobs are refused. Read first: [`Devnet`], the chain, and [`Devnet::handle`], its
 //! JSON-RPC.
 
+pub mod beacon;
 mod block;
 mod chain;
 mod contracts;

@@ -100,7 +100,11 @@ fn put_header(into: &mut Vec<u8>, header: &Header, execution: Option<&ExecutionP
 fn state_leaves(rules: Rules, flags: u8) -> Vec<GeneralizedIndex> {
     let mut leaves = Vec::new();
     if flags & HAS_NEXT != 0 {
-        leaves.extend([rules.current_committee, rules.next_committee]);
+        leaves.push(rules.next_committee);
+        // From Gloas on they are no siblings, and the branch of the next one does not show it.
+        if rules.current_committee ^ 1 == rules.next_committee {
+            leaves.push(rules.current_committee);
+        }
     }
     if flags & HAS_FINALITY != 0 {
         leaves.extend([rules.finalized_root, rules.finalized_root ^ 1]);
@@ -403,11 +407,13 @@ fn state(
     let mut next = None;
     if flags & HAS_NEXT != 0 {
         let committee = Committee::from_commitment(reader.node()?, reader.array()?);
-        let current = store
-            .signer(network, slot)
-            .ok_or(CompactError::UnknownCommittee(slot))?;
         nodes.insert(rules.next_committee, committee.root());
-        nodes.insert(rules.current_committee, current.root());
+        if state_leaves(rules, HAS_NEXT).contains(&rules.current_committee) {
+            let current = store
+                .signer(network, slot)
+                .ok_or(CompactError::UnknownCommittee(slot))?;
+            nodes.insert(rules.current_committee, current.root());
+        }
         next = Some(committee);
     }
     let mut finalized = None;
