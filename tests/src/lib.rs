@@ -2,4 +2,5 @@
 
 pub mod decoders;
 pub mod lab;
+pub mod phones;
 pub mod wait;

@@ -24,7 +24,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.deep {
         command.arg("--deep");
     }
-    process::run(&mut command)
+    process::run(&mut command)?;
+    devnet()
+}
+
+/// The development chain's answers beside anvil's, which the contracts' packages bring.
+fn devnet() -> Result<()> {
+    let packages = process::root().join("contracts/node_modules/@foundry-rs");
+    let anvil = packages.join("anvil-linux-amd64/bin/anvil");
+    anyhow::ensure!(anvil.exists(), "there is no anvil at {}", anvil.display());
+    process::run(
+        process::cargo()
+            .env("SMARTMESH_ANVIL", anvil)
+            .args(["test", "--quiet", "--package", "smartmesh-tests"])
+            .args(["--test", "devnet"]),
+    )
 }
 
 pub(crate) fn mutants() -> Result<()> {

@@ -28,6 +28,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "smartmesh-tests",
         "--test",
         "network",
+        "--test",
+        "money",
     ]);
     command.args(["--", "--test-threads=1", "--nocapture"]);
     process::run(command.args(&options.filter))

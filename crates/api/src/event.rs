@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Message, MessageState};
+use crate::{Message, MessageState, Movement};
 
 /// Something happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -53,6 +53,11 @@ pub enum Event {
         reference: String,
         /// Why.
         reason: String,
+    },
+    /// Tokens of the wallet moved, and it counts.
+    Movement {
+        /// What happened.
+        movement: Box<Movement>,
     },
     /// The client was too slow and missed events; it should ask for the current state.
     Missed {

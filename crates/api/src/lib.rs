@@ -10,6 +10,7 @@ mod file;
 mod message;
 mod money;
 mod people;
+mod statement;
 mod status;
 mod tool;
 
@@ -19,11 +20,13 @@ pub use event::Event;
 pub use file::{FetchState, File, FileOffer, Shared};
 pub use message::{Direction, Message, MessageState, Path, Queued, SendText};
 pub use money::{
-    Chain, Channel, ChannelPhase, Done, EndChannel, MoneyFlow, MoveFunds, Movement, OpenChannel,
-    Pay, PaymentRequest, Preview, RequestPayment, Services, Signed, Wallet, Way, Words,
+    Authorise, Chain, Channel, ChannelPhase, Done, EndChannel, MoneyFlow, MoveFunds, Movement,
+    OpenChannel, Pay, PaymentRequest, Preview, RequestPayment, Services, Signed, SignedPayment,
+    SubmitPayment, Wallet, Way, Words,
 };
 pub use people::{
     AddContact, Added, BlockContact, Contact, Identity, Invite, Nearby, RenameContact, SetName,
 };
+pub use statement::{Party, Statement, StatementClose, StatementMessage, StatementPayout};
 pub use status::{Bundles, Flow, Neighbour, Radio, Status};
 pub use tool::{Check, Doctor, Perf, PerfReport, Pong, TraceHop, Verdict, Visibility, Whom};

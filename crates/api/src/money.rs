@@ -295,6 +295,44 @@ pub struct Services {
     pub towers: Vec<String>,
 }
 
+/// Asks to sign a payment for an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Authorise {
+    /// The account of the chain that gets it.
+    pub to: String,
+    /// How much it gets.
+    pub amount: Amount,
+    /// What whoever brings it to the chain gets.
+    pub fee: Amount,
+    /// The only account that may bring it; anybody if not given.
+    #[serde(default)]
+    pub agent: Option<String>,
+    /// Only says what would happen.
+    #[serde(default)]
+    pub preview: bool,
+}
+
+/// A payment signed for an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SignedPayment {
+    /// What was or would be signed.
+    pub preview: Preview,
+    /// Hex digits that an agent submits; `None` for a preview.
+    pub text: Option<String>,
+}
+
+/// Asks to bring a signed payment to the chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitPayment {
+    /// [`SignedPayment::text`].
+    pub text: String,
+    /// Only says what would happen.
+    #[serde(default)]
+    pub preview: bool,
+}
+
 /// The wallet's words. Whoever has them has the money.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Words {

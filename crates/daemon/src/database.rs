@@ -8,6 +8,7 @@
 //! messages  sequence | place 32 | sealed( JSON )                  history, in the order of arrival
 //! chunks    place 32 | sealed( span and payload )
 //! files     place 32 | sealed( JSON )                             how far an offered file is
+//! movements sequence | place 32 | sealed( JSON )                  payments, in the order in which they were noticed
 //! meta      name | value                                          a check of the key, the last known time, the name
 //! ```
 
@@ -17,7 +18,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
-use smartmesh_api::{FetchState, Message, MessageState};
+use smartmesh_api::{FetchState, Message, MessageState, Movement};
 use smartmesh_crypto::{Rng, StoreKey};
 use smartmesh_node::Record;
 use smartmesh_types::UnixTime;
@@ -33,6 +34,7 @@ const MIGRATIONS: &[&str] = &[
      CREATE TABLE messages(sequence INTEGER PRIMARY KEY, place BLOB NOT NULL UNIQUE, sealed BLOB NOT NULL);
      CREATE TABLE chunks(place BLOB NOT NULL UNIQUE, sealed BLOB NOT NULL);",
     "CREATE TABLE files(place BLOB PRIMARY KEY, sealed BLOB NOT NULL) WITHOUT ROWID;",
+    "CREATE TABLE movements(sequence INTEGER PRIMARY KEY, place BLOB NOT NULL UNIQUE, sealed BLOB NOT NULL);",
 ];
 
 /// Why the database can't do what it should; each says what to do.
@@ -124,6 +126,8 @@ pub(crate) enum Write {
         reference: String,
         state: FetchState,
     },
+    /// A payment, deposit or settlement; one with a known id takes the place of what was known of it.
+    Movement(Box<Movement>),
     /// Something small with a name of its own.
     Meta { name: &'static str, value: Vec<u8> },
 }
@@ -319,6 +323,24 @@ impl Database {
         find_message(&self.connection, &self.key, id)
     }
 
+    /// The newest movements of money, newest first.
+    pub(crate) fn movements(&self, limit: usize) -> Result<Vec<Movement>, DatabaseError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut statement = self.connection.prepare_cached(
+            "SELECT place, sealed FROM movements ORDER BY sequence DESC LIMIT ?1",
+        )?;
+        let mut rows = statement.query([limit])?;
+        let mut movements = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (place, sealed): (Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?);
+            let bytes = self.open_value(&place, &sealed)?;
+            let movement = serde_json::from_slice(&bytes)
+                .map_err(|error| DatabaseError::Damaged(error.to_string()))?;
+            movements.push(movement);
+        }
+        Ok(movements)
+    }
+
     /// How far a file is.
     pub(crate) fn file(&self, reference: &str) -> Result<Option<FetchState>, DatabaseError> {
         let place = self.key.place("files", reference.as_bytes());
@@ -427,6 +449,13 @@ fn apply_one(
             let sealed = key.seal(&place, &to_json(state)?, rng);
             connection
                 .prepare_cached("INSERT OR REPLACE INTO files(place, sealed) VALUES(?1, ?2)")?
+                .execute(params![place, sealed])?;
+        }
+        Write::Movement(movement) => {
+            let place = key.place("movements", movement.id.as_bytes());
+            let sealed = key.seal(&place, &to_json(movement)?, rng);
+            connection
+                .prepare_cached("INSERT INTO movements(place, sealed) VALUES(?1, ?2) ON CONFLICT(place) DO UPDATE SET sealed = excluded.sealed")?
                 .execute(params![place, sealed])?;
         }
         Write::Meta { name, value } => {

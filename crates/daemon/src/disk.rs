@@ -135,6 +135,15 @@ impl<T: Send + 'static> Disk<T> {
         wait.await.map_err(|_| DiskGone)
     }
 
+    /// The same for a thread that is not the loop's. When the node stops it returns at once.
+    pub(crate) fn save_blocking(&self, write: Write) {
+        let (done, wait) = oneshot::channel();
+        let job = Job::Write(write, Mark::Task(done));
+        if self.jobs.blocking_send(job).is_ok() {
+            let _ = wait.blocking_recv();
+        }
+    }
+
     /// Asks the database; sees all that was written before.
     pub(crate) async fn read<R: Send + 'static>(
         &self,

@@ -64,6 +64,8 @@ pub(crate) struct Keys {
     pub(crate) identity: Identity,
     /// Seals the database.
     pub(crate) store: StoreKey,
+    /// The same key, for the wallet's file.
+    pub(crate) wallet: StoreKey,
     /// What protects both at rest.
     pub(crate) protection: Protection,
 }
@@ -123,6 +125,7 @@ fn keys(secrets: &[u8], protection: Protection) -> Result<Keys, KeystoreError> {
     Ok(Keys {
         identity: Identity::from_secret(*identity),
         store: StoreKey::new(store),
+        wallet: StoreKey::new(store),
         protection,
     })
 }

@@ -7,6 +7,7 @@
 
 mod app;
 mod ask;
+mod chain;
 pub mod clock;
 mod convert;
 mod database;
@@ -15,18 +16,26 @@ mod doctor;
 mod entropy;
 mod folder;
 mod keystore;
+mod money;
 mod run;
 mod server;
 mod settings;
 mod shell;
 mod stop;
+mod wallet;
 
 pub use app::file as app_file;
+pub use chain::{DevnetServer, serve_devnet};
 pub use database::DatabaseError;
 pub use folder::{ConnectionError, FolderError, default_folder, read_connection};
 pub use keystore::{KeystoreError, Protection};
 pub use run::run;
+<<<<<<< HEAD
 pub use server::secret as new_secret;
 pub use settings::{API_PORT, RunError, Settings};
+=======
+pub use settings::{API_PORT, ChainChoice, RunError, Settings};
+>>>>>>> 75ff2b6 (daemon, cli: access to the chain, and the wallet)
 pub use smartmesh_radio::{LinkSpec, ParseLinkError, PeerName};
 pub use stop::StopSignal;
+pub use wallet::WalletError;

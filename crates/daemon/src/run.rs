@@ -14,13 +14,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::ask::{ASKS_MAX, Ask};
+use crate::chain::{ChainOpened, Report};
 use crate::database::{self, Database, Write};
 use crate::disk::{Disk, DiskReply, JOBS_MAX};
 use crate::folder::Folder;
 use crate::keystore::{self, Protection};
-use crate::server::{self, Door, Info, Name};
+use crate::money::{Money, MoneyInfo};
+use crate::server::{self, Door, Info, Lines, Name};
 use crate::settings::{RunError, Settings};
 use crate::shell::{Loop, Mark, Shell};
+use crate::wallet::WalletFile;
 use crate::{clock, entropy};
 
 /// Events that a slow client of the event stream may be behind; then it is told how many it missed.
@@ -29,6 +32,8 @@ const EVENTS_MAX: usize = 1_024;
 const REPLIES_A_TURN: usize = 256;
 /// Batches of IP packets taken in one turn; each has at most 64 KiB.
 const TUNNEL_BATCHES_A_TURN: usize = 4;
+/// Reports of the chain's thread that may wait; then it waits.
+const REPORTS_MAX: usize = 16;
 /// How often the wall time is kept on disk.
 const REMEMBER_TIME: Duration = Duration::from_secs(3_600);
 /// How far the clock may be behind its last known time before the user is told.
@@ -51,7 +56,7 @@ pub fn run(settings: Settings, started: impl FnOnce(&str)) -> Result<(), RunErro
 }
 
 async fn run_node(settings: Settings, started: impl FnOnce(&str)) -> Result<(), RunError> {
-    let folder = Folder::open(&settings.data)?;
+    let folder = Arc::new(Folder::open(&settings.data)?);
     let seed = entropy::seed();
     let passphrase = settings
         .passphrase
@@ -68,6 +73,9 @@ async fn run_node(settings: Settings, started: impl FnOnce(&str)) -> Result<(), 
     )?;
     let now = clock::now();
     let clock_warning = clock_warning(&database, now)?;
+    let wallet_file = WalletFile::new(Arc::clone(&folder), keys.wallet);
+    let wallet_keys = wallet_file.open(&mut seed.split("wallet").rng())?;
+    let opened = ChainOpened::open(&settings, &database)?;
     let name = choose_name(&settings, &database, address)?;
     let browsers = browsers_token(&database)?;
     let sequence = database.last_sequence()?;
@@ -111,16 +119,28 @@ async fn run_node(settings: Settings, started: impl FnOnce(&str)) -> Result<(), 
         protection: keys.protection,
         clock_warning,
     };
-    let door = Arc::new(Door::new(token.clone(), browsers));
-    let app = server::router(
-        info,
-        name,
-        door.clone(),
-        api,
+    let (reports, from_chain) = mpsc::channel(REPORTS_MAX);
+    let account = wallet_keys.account.clone();
+    let (access, chain_thread) = opened
+        .start(account, &settings, disk.clone(), reports)
+        .unzip();
+    let info_money = Arc::new(MoneyInfo {
+        keys: wallet_keys,
+        file: wallet_file,
+        deployment: opened.deployment,
+        access,
+        confirmations: settings.confirmations,
+    });
+    let (money, money_state) = Money::new(Arc::clone(&info_money));
+    let lines = Lines {
         asks,
-        disk.clone(),
-        events.clone(),
-    );
+        disk: disk.clone(),
+        events: events.clone(),
+        money: info_money,
+        money_state,
+    };
+    let door = Arc::new(Door::new(token.clone(), browsers));
+    let app = server::router(info, name, door.clone(), api, lines);
     let server = tokio::spawn(server::serve(listener, app));
     folder.write_connection(&Connection {
         url: format!("http://{api}"),
@@ -132,8 +152,8 @@ async fn run_node(settings: Settings, started: impl FnOnce(&str)) -> Result<(), 
         &format!("http://{api}"),
         &door.new_key(),
     ));
-    let mut shell = Shell::new(node, radios, tunnel, disk.clone(), events, sequence);
-    let result = drive(&mut shell, from_disk, from_api).await;
+    let mut shell = Shell::new(node, radios, tunnel, disk.clone(), events, sequence, money);
+    let result = drive(&mut shell, from_disk, from_api, from_chain).await;
     folder.remove_connection();
     shell.remember_time();
     shell.drain();
@@ -141,6 +161,9 @@ async fn run_node(settings: Settings, started: impl FnOnce(&str)) -> Result<(), 
     server.abort();
     drop(shell);
     let _ = disk_thread.join();
+    // Whatever it waits for, it hears that nobody listens; a silent endpoint is not waited for.
+    drop(chain_thread);
+    drop(opened);
     tracing::info!("stopped");
     result
 }
@@ -150,6 +173,7 @@ async fn drive(
     shell: &mut Shell,
     mut from_disk: mpsc::Receiver<DiskReply<Mark>>,
     mut from_api: mpsc::Receiver<Ask>,
+    mut from_chain: mpsc::Receiver<Report>,
 ) -> Result<(), RunError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Runtime)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Runtime)?;
@@ -190,6 +214,7 @@ async fn drive(
                     return Ok(());
                 }
             }
+            Some(report) = from_chain.recv(), if open => shell.handle_chain(&report),
             () = sleep_until(timeout), if open => shell.node.handle(Input::Tick, clock::now()),
             _ = remember.tick() => shell.remember_time(),
             _ = interrupt.recv() => return Ok(()),

@@ -11,7 +11,9 @@ mod failure;
 mod files;
 mod guard;
 mod messages;
+mod money;
 mod page;
+mod payment_request;
 mod people;
 mod tools;
 
@@ -26,11 +28,12 @@ use smartmesh_api::Event;
 use smartmesh_node::{Command, ContactStatus};
 use smartmesh_types::{Address, NodeKey};
 use tokio::net::TcpListener;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::ask::{Answer, Ask};
 use crate::disk::Disk;
 use crate::keystore::Protection;
+use crate::money::{MoneyInfo, MoneyState};
 use crate::shell::Mark;
 pub use door::secret;
 pub(crate) use door::{BROWSERS, Door, address as app_address};
@@ -68,6 +71,17 @@ pub(crate) struct Api {
     asks: mpsc::Sender<Ask>,
     disk: Disk<Mark>,
     events: broadcast::Sender<Event>,
+    money: Arc<MoneyInfo>,
+    money_state: watch::Receiver<MoneyState>,
+}
+
+/// The rest of the node, as the API reaches it.
+pub(crate) struct Lines {
+    pub(crate) asks: mpsc::Sender<Ask>,
+    pub(crate) disk: Disk<Mark>,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) money: Arc<MoneyInfo>,
+    pub(crate) money_state: watch::Receiver<MoneyState>,
 }
 
 /// All paths behind all guards.
@@ -76,10 +90,15 @@ pub(crate) fn router(
     name: Name,
     door: Arc<Door>,
     address: SocketAddr,
-    asks: mpsc::Sender<Ask>,
-    disk: Disk<Mark>,
-    events: broadcast::Sender<Event>,
+    lines: Lines,
 ) -> Router {
+    let Lines {
+        asks,
+        disk,
+        events,
+        money,
+        money_state,
+    } = lines;
     let api = Api {
         info: Arc::new(info),
         name: Arc::new(Mutex::new(name)),
@@ -88,6 +107,8 @@ pub(crate) fn router(
         asks,
         disk,
         events,
+        money,
+        money_state,
     };
     let guarded = Router::new()
         .route("/v1/status", get(tools::status))
@@ -116,6 +137,14 @@ pub(crate) fn router(
             post(files::fetch).delete(files::cancel),
         )
         .route("/v1/files/{message}/content", get(files::content))
+        .route("/v1/wallet", get(money::wallet))
+        .route("/v1/wallet/history", get(money::history))
+        .route("/v1/wallet/backup", post(money::backup))
+        .route("/v1/wallet/restore", post(money::restore))
+        .route("/v1/wallet/authorise", post(money::authorise))
+        .route("/v1/agent/submit", post(money::submit))
+        .route("/v1/request", post(money::request))
+        .route("/v1/pay", post(money::pay))
         .route("/v1/events", get(events::stream))
         .route_layer(axum::middleware::from_fn_with_state(
             api.clone(),

@@ -10,9 +10,44 @@ use zeroize::Zeroizing;
 use crate::database::DatabaseError;
 use crate::folder::FolderError;
 use crate::keystore::KeystoreError;
+use crate::wallet::WalletError;
 
 /// Port of the local API when the user names none; the next free one is taken if a second node runs.
 pub const API_PORT: u16 = 21_326;
+
+/// Blocks on top of one before it counts, unless the user says otherwise: deeper reorganisations have not been seen since
+/// the merge.
+const CONFIRMATIONS: u64 = 6;
+
+/// How the chain is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ChainChoice {
+    /// Not at all: payments over the mesh work, nothing can be deposited or settled.
+    #[default]
+    None,
+    /// A development chain inside the node, new at each start; it serves others on a port of this machine.
+    Devnet,
+    /// Somebody's JSON-RPC.
+    Url(String),
+}
+
+impl std::str::FromStr for ChainChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            "devnet" => Ok(Self::Devnet),
+            url if url.starts_with("http://") || url.starts_with("https://") => {
+                Ok(Self::Url(url.to_owned()))
+            }
+            _ => Err(
+                "a chain is `devnet`, `none`, or the URL of an Ethereum JSON-RPC, http or https"
+                    .to_owned(),
+            ),
+        }
+    }
+}
 
 /// What `smartmesh up` was told.
 #[derive(Clone, Debug)]
@@ -29,6 +64,12 @@ pub struct Settings {
     pub peers: Vec<PeerName>,
     /// Where configured peers reach us.
     pub listen: Option<SocketAddr>,
+    /// How the chain is reached.
+    pub chain: ChainChoice,
+    /// Where the contracts are: a file as `smartmesh chain deploy` writes it.
+    pub contracts: Option<PathBuf>,
+    /// Blocks on top of one before its deposits and closes count.
+    pub confirmations: u64,
     /// The TUN interface to make.
     pub tunnel: Option<String>,
     /// The only page that may show the app in a frame; an origin on loopback, for the village of the demo.
@@ -47,6 +88,9 @@ impl Settings {
             links: Vec::new(),
             peers: Vec::new(),
             listen: None,
+            chain: ChainChoice::None,
+            contracts: None,
+            confirmations: CONFIRMATIONS,
             tunnel: None,
             framed_by: None,
             passphrase: None,
@@ -67,6 +111,20 @@ pub enum RunError {
     /// The keys.
     #[error(transparent)]
     Keystore(#[from] KeystoreError),
+    /// The wallet.
+    #[error(transparent)]
+    Wallet(#[from] WalletError),
+    /// The list of contracts.
+    #[error("can't use the list of contracts {path}: {reason}")]
+    Contracts {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The development chain.
+    #[error("can't start the development chain: {0}")]
+    Devnet(std::io::Error),
     /// The database.
     #[error(transparent)]
     Database(#[from] DatabaseError),

@@ -9,10 +9,12 @@ use smartmesh_types::{Address, Instant, MessageId, RequestId, UnixTime};
 use tokio::sync::{broadcast, oneshot};
 
 use crate::ask::{Answer, Ask, Snapshot};
+use crate::chain::{Outcome, Report};
 use crate::clock;
 use crate::convert;
 use crate::database::Write;
 use crate::disk::{Disk, DiskBusy, DiskReply};
+use crate::money::{FOLLOWED, Money};
 
 /// Commands that may wait for their answer; clients that gave up are forgotten when it is full.
 const PENDING_MAX: usize = 256;
@@ -75,6 +77,7 @@ pub(crate) struct Shell {
     fetching: BTreeMap<String, u64>,
     deferred: VecDeque<Deferred>,
     started: Instant,
+    money: Money,
 }
 
 impl Shell {
@@ -85,6 +88,7 @@ impl Shell {
         disk: Disk<Mark>,
         events: broadcast::Sender<api::Event>,
         sequence: u64,
+        money: Money,
     ) -> Self {
         Self {
             node,
@@ -98,6 +102,7 @@ impl Shell {
             fetching: BTreeMap::new(),
             deferred: VecDeque::new(),
             started: clock::monotonic(),
+            money,
         }
     }
 
@@ -202,6 +207,42 @@ impl Shell {
     fn publish(&self, event: api::Event) {
         // An error only says that nobody listens.
         let _ = self.events.send(event);
+    }
+
+    /// Takes in what the chain's thread tells.
+    pub(crate) fn handle_chain(&mut self, report: &Report) {
+        for movement in self.money.handle(report) {
+            let publish = api::Event::Movement {
+                movement: Box::new(movement.clone()),
+            };
+            self.save(
+                Write::Movement(Box::new(movement)),
+                Saved {
+                    publish: Some(publish),
+                    ..Saved::default()
+                },
+            );
+        }
+        for (name, outcome) in &report.ended {
+            match outcome {
+                Outcome::Done => tracing::debug!(%name, "a call is deep enough in the chain"),
+                Outcome::Failed => {
+                    tracing::warn!(%name, "a transaction came into a block and failed")
+                }
+                Outcome::Replaced => {
+                    tracing::warn!(%name, "another transaction of this account took a call's place; is the wallet in use elsewhere?")
+                }
+            }
+        }
+        if let Some(value) = self.money.followed(report) {
+            self.write(
+                Write::Meta {
+                    name: FOLLOWED,
+                    value,
+                },
+                None,
+            );
+        }
     }
 
     pub(crate) fn handle_ask(&mut self, ask: Ask) -> Loop {

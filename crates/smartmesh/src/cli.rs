@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use smartmesh_daemon::{LinkSpec, PeerName};
+use smartmesh_api::Amount;
+use smartmesh_daemon::{ChainChoice, LinkSpec, PeerName};
 
 /// Phones that find each other and talk, with no SIM, no tower and no Internet.
 ///
@@ -133,6 +134,47 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: light::Light,
     },
+    /// Show what the wallet holds; receive, send, back up
+    Wallet {
+        #[command(subcommand)]
+        command: Option<WalletCommand>,
+    },
+    /// Pay somebody; shows first how, for what fee, and when it is final
+    Pay {
+        /// A contact's name, a mesh address, a request, or an account of the chain
+        who: String,
+        /// How much, in SMT; a request may already say it
+        amount: Option<Amount>,
+        /// What for
+        #[arg(long, default_value = "")]
+        memo: String,
+        /// Sign without a question
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Payment channels
+    Channel {
+        #[command(subcommand)]
+        command: ChannelCommand,
+    },
+    /// Ask to be paid: a text and a QR code
+    Request {
+        /// How much, in SMT; the payer chooses if not given
+        amount: Option<Amount>,
+        /// What for
+        #[arg(long, default_value = "")]
+        memo: String,
+    },
+    /// Bring what others have signed to the chain, for a fee
+    Agent {
+        #[command(subcommand)]
+        command: AgentCommand,
+    },
+    /// A chain for development and tests
+    Chain {
+        #[command(subcommand)]
+        command: ChainCommand,
+    },
     /// Check each layer, and say what to do where something is wrong
     Doctor,
     /// Start a village of seven phones on this machine and show what they can do
@@ -153,6 +195,81 @@ pub(crate) enum Command {
 pub(crate) enum OnOff {
     On,
     Off,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WalletCommand {
+    /// Show what the wallet holds (the same as `wallet` alone)
+    Balance,
+    /// Show the account on the chain, as text and QR code
+    Receive,
+    /// Send SMT to an account by a transaction on the chain
+    Send {
+        /// The account, 0x and 40 hex digits
+        to: String,
+        /// How much, in SMT
+        amount: Amount,
+        /// Sign without a question
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Show where tokens came from and went, newest first
+    History,
+    /// Show the words that give everything back
+    Backup,
+    /// Put another wallet in the place of this one, from its words
+    Restore {
+        /// A file with the words [default: typed]
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Sign a payment that somebody else brings to the chain for a fee, so that no ether is needed
+    Authorise {
+        /// The account that gets it
+        to: String,
+        /// How much it gets, in SMT
+        amount: Amount,
+        /// What whoever brings it to the chain gets, in SMT
+        #[arg(long)]
+        fee: Amount,
+        /// The only account that may bring it [default: anybody]
+        #[arg(long, value_name = "ACCOUNT")]
+        agent: Option<String>,
+        /// Sign without a question
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ChannelCommand {
+    /// Tell who must get what and whether anybody cheated, from an exported file; needs no node
+    Verify {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// Submit a signed payment, made by `wallet authorise`
+    Submit {
+        /// Its text
+        payment: String,
+        /// Submit without a question
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ChainCommand {
+    /// Run a chain of your own with SMT's contracts, until Ctrl-C
+    Devnet {
+        /// The port of its JSON-RPC
+        #[arg(long, default_value_t = 8545)]
+        port: u16,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -208,6 +325,20 @@ pub(crate) struct Up {
     /// The page that may show the app in a frame
     #[arg(long, value_name = "ORIGIN", hide = true)]
     pub(crate) framed_by: Option<String>,
+    /// How to reach the chain: devnet for one inside this node, or the URL of an Ethereum JSON-RPC [default: none]
+    #[arg(
+        long,
+        value_name = "devnet|URL",
+        default_value = "none",
+        hide_default_value = true
+    )]
+    pub(crate) chain: ChainChoice,
+    /// The list of SMT's contracts [default: that of the development chain, or of last time]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) contracts: Option<PathBuf>,
+    /// Blocks on top of one before its deposits and closes count
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub(crate) confirmations: u64,
     /// A file whose first line protects the keys on disk; SMARTMESH_PASSPHRASE does the same
     #[arg(long, value_name = "FILE")]
     pub(crate) passphrase_file: Option<PathBuf>,

@@ -1,13 +1,18 @@
 //! One function a command.
 
+mod chain;
+mod channel;
 mod demo;
 mod files;
 mod light;
 mod messages;
+mod money;
 mod open;
+mod pay;
 mod people;
 mod tools;
 mod up;
+mod wallet;
 
 use smartmesh_daemon::default_folder;
 
@@ -61,6 +66,17 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         } => tools::ping(&client()?, format, &to, count, interval),
         Command::Trace { to } => tools::trace(&client()?, format, to),
         Command::Perf { to, seconds } => tools::perf(&client()?, format, to, seconds),
+        Command::Wallet { command } => wallet::run(&client()?, format, command),
+        Command::Pay {
+            who,
+            amount,
+            memo,
+            yes,
+        } => pay::pay(&client()?, format, &who, amount, &memo, yes),
+        Command::Channel { command } => channel::run(format, command),
+        Command::Request { amount, memo } => pay::request(&client()?, format, amount, memo),
+        Command::Agent { command } => pay::agent(&client()?, format, command),
+        Command::Chain { command } => chain::run(format, command),
         Command::Demo { once } => demo::demo(once),
         Command::Light { command } => light::light(command),
         Command::Doctor => tools::doctor(&client()?, format),

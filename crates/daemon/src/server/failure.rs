@@ -8,6 +8,7 @@ use smartmesh_node::RefusedReason;
 
 use crate::database::DatabaseError;
 use crate::disk::DiskGone;
+use crate::wallet::WalletError;
 
 /// Why a request has no better answer.
 #[derive(Debug)]
@@ -48,6 +49,16 @@ impl Failure {
 
     pub(crate) fn not_found_thing(error: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, error)
+    }
+
+    /// It makes sense, but not now.
+    pub(crate) fn conflict(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, error)
+    }
+
+    pub(crate) fn wallet(error: WalletError) -> Self {
+        tracing::error!(%error, "the wallet can't be used");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     }
 
     pub(crate) fn stopping() -> Self {

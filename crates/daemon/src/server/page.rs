@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
-use super::{door, events, failure, files, messages, people, tools};
+use super::{door, events, failure, files, messages, money, people, tools};
 use crate::app;
 
 /// A file of the app, or the answer that there is no such path.
@@ -42,6 +42,7 @@ pub(super) fn described() -> utoipa::openapi::OpenApi {
         people::id, people::set_name, people::invite, people::nearby, people::contacts, people::add, people::forget, people::rename, people::block,
         messages::list, messages::send, messages::show, messages::read, messages::cancel,
         files::list, files::share, files::fetch, files::cancel, files::content,
+        money::wallet, money::history, money::backup, money::restore, money::authorise, money::submit, money::request, money::pay,
         events::stream,
     ),
     components(schemas(smartmesh_api::Event, smartmesh_api::ErrorBody)),

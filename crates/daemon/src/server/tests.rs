@@ -38,6 +38,14 @@ fn test() -> Test {
     };
     let (asks, from_api) = mpsc::channel(ASKS_MAX);
     let (events, _) = broadcast::channel(16);
+    let (money, money_state) = money(folder.path(), &seed);
+    let lines = Lines {
+        asks,
+        disk: disk.clone(),
+        events,
+        money,
+        money_state,
+    };
     let app = router(
         info,
         Name {
@@ -46,9 +54,7 @@ fn test() -> Test {
         },
         Arc::new(Door::new(TOKEN.into(), "6b6b".into())),
         HOST.parse().unwrap(),
-        asks,
-        disk.clone(),
-        events,
+        lines,
     );
     Test {
         app,
@@ -57,6 +63,21 @@ fn test() -> Test {
         _replies: heard,
         _folder: folder,
     }
+}
+
+/// A wallet without access to a chain.
+fn money(path: &std::path::Path, seed: &Seed) -> (Arc<MoneyInfo>, watch::Receiver<MoneyState>) {
+    let folder = Arc::new(crate::folder::Folder::open(path).unwrap());
+    let file = crate::wallet::WalletFile::new(folder, StoreKey::new([3; 32]));
+    let info = Arc::new(MoneyInfo {
+        keys: file.open(&mut seed.rng()).unwrap(),
+        file,
+        deployment: None,
+        access: None,
+        confirmations: 6,
+    });
+    let (_, seen) = crate::money::Money::new(Arc::clone(&info));
+    (info, seen)
 }
 
 fn get(path: &str) -> axum::http::request::Builder {

@@ -169,7 +169,9 @@ impl Devnet {
         let number = block.header.number;
         self.core.hashes.insert(number, block.hash);
         self.core.states.insert(number, state.clone());
-        self.core.states.remove(&number.saturating_sub(STATES_KEPT));
+        if let Some(old) = number.checked_sub(STATES_KEPT) {
+            self.core.states.remove(&old);
+        }
         self.core.state = state;
         self.core.blocks.push(Arc::clone(&block));
         self.journal.push(Change::Added(block));

@@ -40,6 +40,9 @@ pub(super) fn up(up: Up, data: PathBuf) -> anyhow::Result<()> {
         listen: up.listen,
         tunnel: up.tunnel,
         framed_by: up.framed_by,
+        chain: up.chain,
+        contracts: up.contracts,
+        confirmations: up.confirmations,
         passphrase,
         ..Settings::new(data)
     };
