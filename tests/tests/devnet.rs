@@ -163,9 +163,14 @@ impl Script<'_> {
 
     /// Proves accounts and slots against the header's root.
     fn proof(&mut self, address: Address, slots: &[U256]) {
-        let proof = self
-            .chain
-            .get("eth_getProof", json!([address, slots, "latest"]));
+        let proof = self.chain.get(
+            "eth_getProof",
+            json!([
+                address,
+                slots.iter().copied().map(B256::from).collect::<Vec<_>>(),
+                "latest"
+            ]),
+        );
         let block = self
             .chain
             .get("eth_getBlockByNumber", json!(["latest", false]));

@@ -222,10 +222,18 @@ impl Devnet {
     /// Changes an account by hand, as no block of a real chain could; seen from the next block on and by calls.
     pub(crate) fn change_account(&mut self, address: Address, change: impl FnOnce(&mut Account)) {
         self.core.state.change(address, change);
+        self.keep_head();
     }
 
     pub(crate) fn change_storage(&mut self, address: Address, slot: U256, value: U256) {
         self.core.state.set_storage(address, slot, value);
+        self.keep_head();
+    }
+
+    /// What was changed by hand after a block stays when a later block is taken back.
+    fn keep_head(&mut self) {
+        let number = self.head().header.number;
+        self.core.states.insert(number, self.core.state.clone());
     }
 
     /// Sets an account's balance in wei by hand.

@@ -332,7 +332,8 @@ mod tests {
     fn old_and_recent_logs_are_told_once_and_in_order() {
         let mut test = test();
         test.fund(5);
-        test.mine(3_000);
+        test.follower.range = 50;
+        test.mine(300);
         test.fund(7);
         test.mine(10);
         test.catch_up();
