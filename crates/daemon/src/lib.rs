@@ -30,12 +30,8 @@ pub use database::DatabaseError;
 pub use folder::{ConnectionError, FolderError, default_folder, read_connection};
 pub use keystore::{KeystoreError, Protection};
 pub use run::run;
-<<<<<<< HEAD
 pub use server::secret as new_secret;
-pub use settings::{API_PORT, RunError, Settings};
-=======
 pub use settings::{API_PORT, ChainChoice, RunError, Settings};
->>>>>>> 75ff2b6 (daemon, cli: access to the chain, and the wallet)
 pub use smartmesh_radio::{LinkSpec, ParseLinkError, PeerName};
 pub use stop::StopSignal;
 pub use wallet::WalletError;

@@ -113,7 +113,7 @@ impl Devnet {
             },
             mining: Mining::Auto,
             next_timestamp: None,
-            next_base_fee: None,
+            next_base_fee: Some(genesis.base_fee),
             last_mined: genesis.timestamp,
             salt: 0,
             snapshots: BTreeMap::new(),

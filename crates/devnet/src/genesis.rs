@@ -25,7 +25,7 @@ pub struct Genesis {
     pub timestamp: u64,
     /// Gas of a block.
     pub gas_limit: u64,
-    /// Base fee of the first block in wei.
+    /// Base fee of the first two blocks in wei.
     pub base_fee: u64,
     /// Who gets the tips.
     pub coinbase: Address,
