@@ -10,12 +10,17 @@ use crate::process;
 pub(crate) struct Options {
     /// Only benchmarks whose name holds this.
     filter: Option<String>,
+    /// How many cuts or starts each benchmark of whole daemons makes; 200 for figures that are to be quoted.
+    #[arg(long, default_value_t = 12)]
+    times: usize,
 }
 
 /// Benchmarks that run inside one process: (package, example).
-const IN_PROCESS: [(&str, &str); 2] = [
+const IN_PROCESS: [(&str, &str); 4] = [
     ("smartmesh-mesh", "flow_rate"),
     ("smartmesh-mesh", "route_rate"),
+    ("smartmesh-mesh", "handshake_rate"),
+    ("smartmesh-radio", "forward_rate"),
 ];
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -49,6 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let mut command = process::cargo();
     command.env("SMARTMESH_PROGRAM", program);
+    command.env("SMARTMESH_TIMES", options.times.to_string());
     command.args([
         "run",
         "--release",

@@ -54,7 +54,7 @@ impl KeyPair {
 
     /// The secret shared with the owner of a public key, or `None` for a point of low order, whose shared secret would be
     /// all zero (RFC 7748 §6.1).
-    pub(crate) fn agree(&self, remote: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+    pub fn agree(&self, remote: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
         let remote = UnparsedPublicKey::new(&X25519, remote);
         agreement::agree(&self.prepared, remote, (), |shared| {
             shared

@@ -114,8 +114,14 @@ enum Source {
         table: Table,
         buffer: Vec<u8>,
     },
-    Polling(Interval),
+    Polling {
+        interval: Interval,
+        list: Lister,
+    },
 }
+
+/// Reads all interfaces at once.
+type Lister = fn() -> Vec<Interface>;
 
 /// The watch over all interfaces.
 pub(crate) struct Watch {
@@ -130,11 +136,16 @@ const BUFFER_BYTES: usize = 64 << 10;
 
 impl Watch {
     pub(crate) fn open() -> Self {
-        let source = Self::open_kernel().unwrap_or_else(|error| {
+        Self::with(Self::open_kernel(), list_interfaces, POLL_EVERY)
+    }
+
+    /// Listens to the kernel if it lets us, else lists the interfaces again and again.
+    fn with(kernel: io::Result<Source>, list: Lister, every: Duration) -> Self {
+        let source = kernel.unwrap_or_else(|error| {
             tracing::debug!(%error, "no kernel events about interfaces, polling instead");
-            let mut interval = tokio::time::interval(POLL_EVERY);
+            let mut interval = tokio::time::interval(every);
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            Source::Polling(interval)
+            Source::Polling { interval, list }
         });
         Self {
             source,
@@ -162,11 +173,11 @@ impl Watch {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let current = match &mut self.source {
-                Source::Polling(interval) => {
+                Source::Polling { interval, list } => {
                     if interval.poll_tick(cx).is_pending() {
                         return Poll::Pending;
                     }
-                    list_interfaces()
+                    list()
                 }
                 Source::Kernel {
                     fd,
@@ -421,6 +432,16 @@ fn nominal_rate(name: &str) -> u64 {
     }
 }
 
+/// The MTU that the system names, else Ethernet's.
+fn known_mtu(name: &str) -> usize {
+    let file = std::path::Path::new("/sys/class/net")
+        .join(name)
+        .join("mtu");
+    let text = std::fs::read_to_string(file).ok();
+    text.and_then(|text| text.trim().parse().ok())
+        .unwrap_or(1_500)
+}
+
 /// The list without kernel events: one entry an interface that has an address and is up.
 fn list_interfaces() -> Vec<Interface> {
     let mut found: BTreeMap<String, Interface> = BTreeMap::new();
@@ -431,7 +452,7 @@ fn list_interfaces() -> Vec<Interface> {
             .or_insert_with(|| Interface {
                 name: entry.name.clone(),
                 index: entry.index.unwrap_or_default(),
-                mtu: 1_500,
+                mtu: known_mtu(&entry.name),
                 link_local: None,
                 v4: None,
                 bits_per_second: nominal_rate(&entry.name),
@@ -541,6 +562,61 @@ mod tests {
         }
         assert!(messages(&[0; 64]).is_empty());
         assert!(attributes(&[0; 64]).is_empty());
+    }
+
+    /// What Android (from API level 30) answers to a program that binds a routing socket.
+    fn forbidden() -> io::Result<Source> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    #[tokio::test]
+    async fn where_the_kernel_tells_nothing_the_same_interfaces_are_listed() {
+        let mut polling = Watch::with(forbidden(), list_interfaces, POLL_EVERY);
+        assert!(matches!(polling.source, Source::Polling { .. }));
+        poll_fn(|cx| polling.poll(cx)).await;
+        let mut told = Watch::open();
+        poll_fn(|cx| told.poll(cx)).await;
+        // Those without an address are of no use and not in the list.
+        let usable = |watch: &Watch| -> Vec<(u32, String, usize)> {
+            let usable = watch.interfaces().iter().filter(|one| one.is_usable());
+            let mut usable: Vec<_> = usable
+                .map(|one| (one.index, one.name.clone(), one.mtu))
+                .collect();
+            usable.sort();
+            usable
+        };
+        assert!(!usable(&polling).is_empty());
+        assert_eq!(usable(&polling), usable(&told));
+    }
+
+    #[tokio::test]
+    async fn where_the_kernel_tells_nothing_the_next_listing_shows_changes() {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static TIMES: AtomicU32 = AtomicU32::new(0);
+        // Nothing, then an interface for five listings, then nothing again.
+        fn list() -> Vec<Interface> {
+            let wlan = Interface {
+                name: "wlan0".to_owned(),
+                index: 3,
+                mtu: 1_500,
+                link_local: None,
+                v4: Some(Ipv4Addr::new(192, 0, 2, 1)),
+                bits_per_second: 20_000_000,
+                kind: InterfaceKind::Ethernet,
+                carrier: Carrier::Up,
+            };
+            match TIMES.fetch_add(1, Ordering::Relaxed) {
+                3..8 => vec![wlan],
+                _ => Vec::new(),
+            }
+        }
+        let mut watch = Watch::with(forbidden(), list, Duration::from_millis(1));
+        poll_fn(|cx| watch.poll(cx)).await;
+        assert_eq!(watch.interfaces().len(), 1);
+        assert_eq!(TIMES.load(Ordering::Relaxed), 4);
+        poll_fn(|cx| watch.poll(cx)).await;
+        assert!(watch.interfaces().is_empty());
+        assert_eq!(TIMES.load(Ordering::Relaxed), 9);
     }
 
     #[tokio::test]

@@ -52,13 +52,14 @@ fn main() -> Result<()> {
         std::fs::read_to_string("/proc/loadavg")?.trim()
     );
     type Benchmark = (&'static str, fn() -> Result<()>);
-    let benchmarks: [Benchmark; 8] = [
+    let benchmarks: [Benchmark; 9] = [
         ("ring-silent", failover::ring_silent),
         ("ring-visible", failover::ring_visible),
         ("ring-slow", failover::ring_slow),
         ("grid-silent", failover::grid_silent),
         ("cold-start", cold_start::run),
-        ("idle", idle::run),
+        ("idle-49", idle::grid_of_49),
+        ("idle-100", idle::grid_of_100),
         ("tcp", throughput::run),
         ("peers", peers::run),
     ];
@@ -73,6 +74,12 @@ fn main() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// How many cuts or starts a benchmark makes; `cargo xtask bench --times` sets it.
+fn times() -> usize {
+    let times = std::env::var("SMARTMESH_TIMES").ok();
+    times.and_then(|times| times.parse().ok()).unwrap_or(12)
 }
 
 /// The smallest value below which this many parts of 1,000 lie.

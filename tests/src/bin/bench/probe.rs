@@ -26,9 +26,10 @@ pub(crate) struct Options {
     first: bool,
 }
 
-/// When an answer came, in microseconds of [`monotonic_us`].
+/// When a packet left and its answer came, in microseconds of [`monotonic_us`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer {
+    pub(crate) sent: u64,
     pub(crate) came: u64,
 }
 
@@ -121,8 +122,9 @@ pub(crate) fn answers(probe: Child) -> Result<Vec<Answer>> {
     let output = probe.wait_with_output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let lines = text.lines().filter_map(|line| line.split_once(' '));
-    let answers = lines.filter_map(|(_, came)| {
+    let answers = lines.filter_map(|(sent, came)| {
         Some(Answer {
+            sent: sent.parse().ok()?,
             came: came.parse().ok()?,
         })
     });
@@ -140,6 +142,34 @@ pub(crate) fn longest_gap(answers: &[Answer], from: u64) -> u64 {
         .filter_map(|pair| Some(pair.get(1)?.saturating_sub(*pair.first()?)))
         .max()
         .unwrap_or(u64::MAX)
+}
+
+/// The longest time without an answer, of the times after `event`, in microseconds.
+pub(crate) fn longest_gap_after(answers: &[Answer], event: u64) -> u64 {
+    let mut times: Vec<u64> = answers.iter().map(|answer| answer.came).collect();
+    times.retain(|came| *came > event);
+    times.push(event);
+    times.sort_unstable();
+    let gaps = times
+        .windows(2)
+        .filter_map(|pair| Some(pair.get(1)?.saturating_sub(*pair.first()?)));
+    // No answer at all: the flow is dead.
+    gaps.max().unwrap_or(u64::MAX)
+}
+
+/// From the first packet after `event` until a packet sent since then is answered, in microseconds.
+pub(crate) fn delay_of_next(answers: &[Answer], event: u64, interval_us: u64) -> u64 {
+    let sent = answers.iter().map(|answer| answer.sent);
+    let last = sent.filter(|sent| *sent <= event).max();
+    let Some(next) = last.map(|last| last.saturating_add(interval_us)) else {
+        return u64::MAX;
+    };
+    // A packet may leave a little before its time or after it.
+    let later = answers
+        .iter()
+        .filter(|answer| answer.sent > event.max(next.saturating_sub(interval_us / 2)));
+    let came = later.map(|answer| answer.came).min();
+    came.map_or(u64::MAX, |came| came.saturating_sub(next))
 }
 
 /// Ends a process when it goes out of scope.
