@@ -5,6 +5,7 @@
 //! It refuses to draw entropy: every random byte comes from a [`Seed`] that the shell gives at start, so that a run can be
 //! repeated. Read [`Identity`] (who this node is) and [`Handshake`] (how two ends get keys) first.
 
+mod account;
 mod aead;
 mod at_rest;
 mod handshake;
@@ -15,6 +16,10 @@ mod rng;
 mod sealed;
 mod tls;
 
+pub use account::{
+    AccountKey, AccountKeyError, COMPACT_SIGNATURE_BYTES, CompactSignature, CurvePoint, recover,
+    signed_by,
+};
 pub use aead::{AeadError, CipherSuite, OpeningKey, SealingKey, TAG_BYTES};
 pub use at_rest::{
     AT_REST_OVERHEAD_BYTES, PassphraseCost, PassphraseCostError, StoreKey, passphrase_key,

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod invite;
 pub mod link;
 pub mod message;
+pub mod payment;
 pub mod route;
 
 pub use family::{Family, FamilyError};
