@@ -99,7 +99,9 @@ impl Chain {
         let code = [bytecode.as_ref(), arguments].concat();
         match self.transact(Address::repeat_byte(0xde), TxKind::Create, code) {
             ExecutionResult::Success { output, .. } => *output.address().unwrap(),
-            other => panic!("{other:?}"),
+            failed @ (ExecutionResult::Revert { .. } | ExecutionResult::Halt { .. }) => {
+                panic!("{failed:?}")
+            }
         }
     }
 
