@@ -128,6 +128,8 @@ impl Shell {
                     self.write(Write::Chunks(vec![(address, bytes)]), None);
                 }
                 Output::LoadChunk { address } => self.load_chunk(address),
+                // No wallet is given to the node yet, so it asks for no call.
+                Output::Submit(_) => {}
                 Output::Event(event) => self.handle_event(event),
             }
         }
@@ -315,6 +317,7 @@ impl Shell {
             | Command::Trace { .. }
             | Command::Perf { .. }
             | Command::SetName { .. }
+            | Command::Money(_)
             | Command::SetVisible { .. } => {}
         }
         let request = RequestId(self.next_request);
@@ -340,6 +343,8 @@ impl Shell {
 
     fn handle_event(&mut self, event: Event) {
         match event {
+            // No wallet is given to the node yet, so there are none.
+            Event::Money(_) => {}
             Event::Done(request) => self.handle_done(request),
             Event::Refused { request, reason } => {
                 if let Some(fetch) = self

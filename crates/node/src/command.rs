@@ -96,6 +96,8 @@ pub enum Command {
         /// 1 to 64 bytes of UTF-8.
         name: String,
     },
+    /// Pays, or opens, changes or ends a channel.
+    Money(smartmesh_channel::Command),
     /// Lets people within a few hops see this node's name and keys, or stops it.
     SetVisible {
         /// Whether to be seen.

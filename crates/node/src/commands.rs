@@ -81,6 +81,7 @@ impl Node {
             Command::Trace { to } => self.trace(request, to, now),
             Command::Perf { to, millis } => self.perf(request, to, millis, now),
             Command::SetName { name } => self.set_name(request, name),
+            Command::Money(command) => self.command_money(request, command, now),
             Command::SetVisible { visible: true } => {
                 let name = self.config.name.clone();
                 self.ask_messaging(request, messaging::Command::Show { name }, now);

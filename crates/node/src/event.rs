@@ -105,6 +105,8 @@ pub enum Event {
         /// From the first to the last byte at the far end.
         elapsed: Duration,
     },
+    /// Of payments and channels.
+    Money(smartmesh_channel::Event),
     /// Somebody within a few hops who wishes to be seen.
     Seen {
         /// Whom.
@@ -199,6 +201,9 @@ pub enum RefusedReason {
     /// No way leads there at this moment.
     #[error("no path to {0} at this moment: {1}")]
     NoPath(Address, String),
+    /// Of payments and channels.
+    #[error("{0}")]
+    Money(smartmesh_channel::CommandError),
     /// Nobody answered in time.
     #[error("{0} did not answer in time")]
     Timeout(Address),

@@ -11,6 +11,7 @@ mod event;
 mod fetch;
 mod gate;
 mod mail;
+mod money;
 mod node;
 mod people;
 mod perf;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use smartmesh_channel::{ChainFact, ContractCall};
 use smartmesh_crypto::{Identity, Seed};
 use smartmesh_mesh::custody::{Custody, CustodyConfig};
 use smartmesh_mesh::{Mesh, MeshConfig, MeshInput, MeshOutput, Sabotage};
@@ -29,7 +30,7 @@ pub struct Config {
 }
 
 /// One thing that happened outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Input {
     /// A radio can be used from now on.
     RadioUp {
@@ -63,6 +64,8 @@ pub enum Input {
     Tunnel(Vec<u8>),
     /// The user asks for something.
     Command(RequestId, Command),
+    /// What is new on the chain; above [`Node::chain_cursor`] after a start.
+    Chain(ChainFact),
     /// The records of this output are on disk.
     Persisted(PersistId),
     /// The answer to [`Output::LoadChunk`].
@@ -109,6 +112,8 @@ pub enum Output {
         /// Its address.
         address: [u8; 32],
     },
+    /// Bring a call to the chain; asked again until its effect is seen there.
+    Submit(ContractCall),
     /// Tell the user.
     Event(Event),
 }
@@ -151,6 +156,9 @@ pub struct Node {
     pub(crate) perf: Perf,
     pub(crate) files: fetch::Files,
     pub(crate) carried: carried::Carried,
+    pub(crate) money: Option<crate::money::Money>,
+    /// Records of channels, until the wallet is there.
+    pub(crate) money_records: Vec<smartmesh_channel::Record>,
     pub(crate) outputs: VecDeque<Output>,
 }
 
@@ -224,7 +232,9 @@ impl Node {
                 core: "carried mail",
                 reason: error.to_string(),
             })?;
+        let money = by_core.remove(&crate::money::MONEY_RECORDS);
         let mut node = Self::with(config, identity, messaging, custody, seed, now);
+        node.keep_money_records(money.unwrap_or_default());
         let files = by_core
             .remove(&carried::CARRIED_RECORDS)
             .unwrap_or_default();
@@ -268,6 +278,8 @@ impl Node {
             perf: Perf::default(),
             files: fetch::Files::new(now),
             carried: carried::Carried::default(),
+            money: None,
+            money_records: Vec::new(),
             outputs: VecDeque::new(),
             identity,
         }
@@ -294,6 +306,7 @@ impl Node {
                 .handle(MeshInput::Train { radio, from, train }, now),
             Input::Tunnel(packet) => self.handle_tunnel(&packet, now),
             Input::Command(request, command) => self.handle_command(request, command, now),
+            Input::Chain(fact) => self.chain_fact(fact, now),
             Input::Persisted(id) => self.handle_persisted(id, now),
             Input::ChunkLoaded { address, bytes } => self.handle_chunk_loaded(address, bytes, now),
             Input::Tick => self.tick(now),
@@ -332,6 +345,7 @@ impl Node {
             self.probes.next_timeout(),
             self.perf.next_timeout(),
             self.files.next_timeout(),
+            self.money_timeout(),
         ];
         timeouts.into_iter().flatten().min()
     }
@@ -367,6 +381,9 @@ impl Node {
         }
         if due(self.perf.next_timeout()) {
             self.perf_tick(now);
+        }
+        if due(self.money_timeout()) {
+            self.ask_money(smartmesh_channel::Input::Tick, now);
         }
         if due(self.files.next_timeout()) {
             self.files_tick(now);

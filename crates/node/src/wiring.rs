@@ -3,12 +3,13 @@
 //! ```text
 //! mesh flows ── QUIC ───→ sessions ── streams ──→ files (storage), perf
 //!            ── IP ─────→ TUN
-//!            ── message → messaging, pulls of carried mail
+//!            ── message → messaging, pulls of carried mail, channels
 //!            ── probe ──→ ping
 //! mesh gossip ── prekeys → messaging        mesh routes ── changed → who is near
 //!             ── mail ───→ carried mail
 //! mesh custody ── read ──→ messaging, carried files ── chunks → the store, files
 //! messaging ── packets → flows   ── deposits → custody, carried files → custody   ── prekeys → gossip
+//! channels ── messages → flows   ── calls → chain
 //! ```
 
 use smartmesh_mesh::MeshOutput;
@@ -18,6 +19,7 @@ use smartmesh_session::{FlowRole, SessionInput, SessionOutput};
 use smartmesh_types::{Address, FlowId, Now};
 
 use crate::mail::Deposit;
+use crate::money::{FOR_MONEY, FOR_MONEY_PIECE};
 use crate::node::{CUSTODY_RECORDS, MESSAGING_RECORDS};
 use crate::{Event, Node, Output, PersistId, Record};
 
@@ -48,7 +50,7 @@ impl Node {
                 self.handle_carried(output, now);
             } else if let Some(output) = self.sessions.poll_output() {
                 self.handle_session(output, now);
-            } else if !self.settle_files(now) {
+            } else if !self.settle_money(now) && !self.settle_files(now) {
                 return;
             }
         }
@@ -62,6 +64,7 @@ impl Node {
             self.handle_custody(output, now);
         }
         self.carried_persisted(id, now);
+        self.money_persisted(id, now);
     }
 
     fn handle_mesh(&mut self, output: MeshOutput, now: Now) {
@@ -117,6 +120,7 @@ impl Node {
                 self.files_flow_up(flow, now);
                 self.perf_connect(flow, now);
                 self.mail_flow_up(flow, now);
+                self.money_flow_up(peer, now);
             }
             FlowEvent::Down { flow, reason } => {
                 let peer = self.people.flow_down(flow);
@@ -129,6 +133,7 @@ impl Node {
                         .messaging
                         .handle(messaging::Input::PathDown { address }, now);
                     self.files_flow_down(flow, address, now);
+                    self.money_flow_down(address, now);
                 }
             }
             FlowEvent::PathChanged { flow, mtu, hops } => {
@@ -184,6 +189,8 @@ impl Node {
                     let _ = self.messaging.handle(packet, now);
                 }
                 Some((&FOR_MAIL, rest)) => self.handle_mail_packet(flow, rest.to_vec(), now),
+                Some((&FOR_MONEY, rest)) => self.handle_payment(peer, rest, now),
+                Some((&FOR_MONEY_PIECE, rest)) => self.handle_payment_piece(peer, rest, now),
                 // Of a later version.
                 Some(_) | None => {}
             },

@@ -267,7 +267,7 @@ impl Shard {
                     running.handle(Input::ChunkLoaded { address, bytes }, now);
                 }
             }
-            Output::Tunnel(_) => {}
+            Output::Tunnel(_) | Output::Submit(_) => {}
             Output::Event(event) => {
                 phone.note(at, 3);
                 let received = if let Event::TextReceived(text) = &event {

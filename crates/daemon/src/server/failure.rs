@@ -82,6 +82,7 @@ impl Failure {
         let status = match reason {
             RefusedReason::NotAnInvite(_) | RefusedReason::Invalid(_) => StatusCode::BAD_REQUEST,
             RefusedReason::UnknownContact(_) => StatusCode::NOT_FOUND,
+            RefusedReason::Money(_) => StatusCode::CONFLICT,
             RefusedReason::Full(_) => StatusCode::TOO_MANY_REQUESTS,
             RefusedReason::NoPath(..) => StatusCode::BAD_GATEWAY,
             RefusedReason::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
@@ -95,6 +96,7 @@ impl Failure {
             ),
             RefusedReason::UnknownContact(_)
             | RefusedReason::Invalid(_)
+            | RefusedReason::Money(_)
             | RefusedReason::Full(_) => None,
         };
         let failure = Self::new(status, reason.to_string());
