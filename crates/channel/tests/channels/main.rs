@@ -9,5 +9,7 @@
 )]
 
 mod chain;
+mod crash;
+mod honest;
 mod lifecycle;
 mod world;

@@ -189,11 +189,20 @@ impl World {
         };
         match output {
             Output::Persist(record) => {
-                let disk = &mut self.phones[index].disk;
-                match record.value {
-                    Some(value) => disk.insert(record.key, value),
-                    None => disk.remove(&record.key),
-                };
+                // Records that come together are one write.
+                let phone = &mut self.phones[index];
+                let mut next = Some(record);
+                while let Some(record) = next.take() {
+                    match record.value {
+                        Some(value) => phone.disk.insert(record.key, value),
+                        None => phone.disk.remove(&record.key),
+                    };
+                    if let Some(Output::Persist(_)) = phone.held.front()
+                        && let Some(Output::Persist(record)) = phone.held.pop_front()
+                    {
+                        next = Some(record);
+                    }
+                }
             }
             Output::OpenPath { to } => {
                 if let Some(peer) = self.phones.iter().position(|phone| phone.address == to) {
