@@ -1,7 +1,8 @@
 //! One channel as the chain tells it, with the last blocks kept apart so that they can be taken back.
 
+use alloy_primitives::U256;
 use smartmesh_contracts::channels::Channels::ChannelsEvents;
-use smartmesh_contracts::{ClosingRecord, Word, WordPhase};
+use smartmesh_contracts::{ClosingRecord, Word};
 
 /// Blocks that may still be replaced: what is deeper is final here.
 pub(crate) const FINAL_DEPTH: u64 = 12;
@@ -18,28 +19,13 @@ pub(crate) enum End {
 }
 
 /// A channel after some block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct View {
+    /// The word; while closing with the deposits that the record has.
     pub(crate) word: Word,
     pub(crate) closing: Option<ClosingRecord>,
     /// How the epoch before the word's ended.
     pub(crate) end: Option<End>,
-}
-
-impl Default for View {
-    fn default() -> Self {
-        Self {
-            word: Word {
-                low: 0,
-                high: 0,
-                epoch: 0,
-                time: 0,
-                phase: WordPhase::None,
-            },
-            closing: None,
-            end: None,
-        }
-    }
 }
 
 /// What one log changes.
@@ -48,6 +34,10 @@ pub(crate) enum Change {
     Word(Word),
     Closed(Word, ClosingRecord),
     Record(ClosingRecord),
+    /// What a payer has paid: whether it is high, and the record's word of it.
+    Unlocked(bool, U256),
+    /// A party's agent: whether it is high, and the record's word of it.
+    Named(bool, U256),
     End(End),
 }
 
@@ -65,7 +55,9 @@ impl Change {
                 Self::Closed(Word::unpack(log.word)?, ClosingRecord::unpack(log.closing)?)
             }
             ChannelsEvents::Updated(log) => Self::Record(ClosingRecord::unpack(log.closing)?),
-            ChannelsEvents::Unlocked(log) => Self::Record(ClosingRecord::unpack(log.closing)?),
+            ChannelsEvents::Unlocked(log) => Self::Unlocked(log.payerHigh, log.side),
+            ChannelsEvents::Named(log) => Self::Named(log.partyHigh, log.agent),
+            ChannelsEvents::Opened(log) => Self::Word(Word::unpack(log.word)?),
             ChannelsEvents::Redeemed(log) => Self::Record(ClosingRecord::unpack(log.closing)?),
             ChannelsEvents::Forfeited(log) => Self::End(End::Forfeited(
                 high(log.victim),
@@ -75,8 +67,7 @@ impl Change {
                 u128::try_from(log.lowAmount).ok()?,
                 u128::try_from(log.highAmount).ok()?,
             )),
-            ChannelsEvents::Opened(_)
-            | ChannelsEvents::Voided(_)
+            ChannelsEvents::Voided(_)
             | ChannelsEvents::Credited(_)
             | ChannelsEvents::Claimed(_) => return None,
         })
@@ -84,6 +75,12 @@ impl Change {
 }
 
 impl View {
+    /// Of a closing channel the record has the deposits.
+    pub(crate) fn put(&mut self, record: ClosingRecord) {
+        [self.word.low, self.word.high] = record.deposits;
+        self.closing = Some(record);
+    }
+
     fn apply(&mut self, change: Change) {
         match change {
             Change::Word(word) => {
@@ -92,16 +89,23 @@ impl View {
             }
             Change::Closed(word, record) => {
                 self.word = word;
-                self.closing = Some(record);
+                self.put(record);
             }
-            Change::Record(record) => self.closing = Some(record),
+            Change::Record(record) => self.put(record),
+            Change::Unlocked(high, word) => {
+                if let Some(record) = self.closing.and_then(|record| record.unlocked(high, word)) {
+                    self.put(record);
+                }
+            }
+            Change::Named(high, word) => {
+                if let Some(record) = self.closing {
+                    self.put(record.named(high, word));
+                }
+            }
             Change::End(end) => {
                 self.word = Word {
-                    low: 0,
-                    high: 0,
                     epoch: self.word.epoch.saturating_add(1),
-                    time: 0,
-                    phase: WordPhase::None,
+                    ..Word::default()
                 };
                 self.closing = None;
                 self.end = Some(end);
@@ -186,15 +190,15 @@ impl OnChain {
 
 #[cfg(test)]
 mod tests {
+    use smartmesh_contracts::WordPhase;
+
     use super::*;
 
     fn deposit(low: i128) -> Change {
         Change::Word(Word {
             low,
-            high: 0,
-            epoch: 0,
-            time: 0,
             phase: WordPhase::Open,
+            ..Word::default()
         })
     }
 

@@ -22,6 +22,7 @@ fn channel_of(event: &ChannelsEvents) -> Option<B256> {
         ChannelsEvents::Closed(log) => Some(log.channel),
         ChannelsEvents::Updated(log) => Some(log.channel),
         ChannelsEvents::Unlocked(log) => Some(log.channel),
+        ChannelsEvents::Named(log) => Some(log.channel),
         ChannelsEvents::Redeemed(log) => Some(log.channel),
         ChannelsEvents::Voided(log) => Some(log.channel),
         ChannelsEvents::Forfeited(log) => Some(log.channel),

@@ -187,7 +187,7 @@ fn read_chain(channel: &mut Channel, bytes: &[u8]) -> Option<()> {
         None => None,
         Some(bytes) => {
             let (words, rest) = bytes.as_chunks::<32>();
-            let words: [[u8; 32]; 7] = words.try_into().ok().filter(|_| rest.is_empty())?;
+            let words: [[u8; 32]; 8] = words.try_into().ok().filter(|_| rest.is_empty())?;
             Some(ClosingRecord::unpack(words.map(U256::from_be_bytes))?)
         }
     };
@@ -199,7 +199,15 @@ fn read_chain(channel: &mut Channel, bytes: &[u8]) -> Option<()> {
         3 => Some(End::Forfeited(true, high)),
         _ => return None,
     };
-    channel.chain = OnChain::restored(View { word, closing, end });
+    let mut view = View {
+        word,
+        closing: None,
+        end,
+    };
+    if let Some(record) = closing {
+        view.put(record);
+    }
+    channel.chain = OnChain::restored(view);
     channel.epoch = fields.epoch;
     channel.recovering = fields.recovering;
     Some(())

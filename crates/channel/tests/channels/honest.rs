@@ -82,16 +82,18 @@ impl Play {
             let Ok(message) = PaymentMessage::decode(&letter.bytes) else {
                 continue;
             };
-            let (tag, state, signature, payer) = match message {
-                PaymentMessage::Update(m) => (m.channel, m.state, m.signature, letter.from),
-                PaymentMessage::Restate(m) => {
+            let (tag, state, signature, payer) = if let PaymentMessage::Update(m) = message {
+                (m.channel, m.state, m.signature, letter.from)
+            } else if let PaymentMessage::Restate(m) = message {
+                {
                     let payer = match m.whose {
                         smartmesh_wire::payment::Whose::Mine => letter.from,
                         smartmesh_wire::payment::Whose::Yours => letter.to,
                     };
                     (m.channel, m.state, m.signature, payer)
                 }
-                _ => continue,
+            } else {
+                continue;
             };
             for (at, (thief, id)) in self.channels.iter().enumerate() {
                 let is_here = letter.from == *thief || letter.to == *thief;
@@ -126,8 +128,12 @@ impl Play {
         let (at, thief, id) = self.pick();
         let amount = u128::from(1 + self.rng.below(20)) * ONE;
         match self.rng.below(26) {
-            0..=3 => drop(self.world.pay(HONEST, id, amount)),
-            4..=7 => drop(self.world.pay(thief, id, amount)),
+            0..=3 => {
+                let _ = self.world.pay(HONEST, id, amount);
+            }
+            4..=7 => {
+                let _ = self.world.pay(thief, id, amount);
+            }
             8 => {
                 // Lost, doubled, late.
                 if let Some(letter) = self.world.letters.pop_front()
@@ -172,7 +178,7 @@ impl Play {
                     agent: Account::ZERO,
                     fee: 0,
                 };
-                drop(self.world.command(HONEST, withdraw));
+                let _ = self.world.command(HONEST, withdraw);
             }
             20 => {
                 let withdraw = Command::Withdraw {
@@ -182,7 +188,7 @@ impl Play {
                     agent: Account::ZERO,
                     fee: 0,
                 };
-                drop(self.world.command(thief, withdraw));
+                let _ = self.world.command(thief, withdraw);
             }
             21 if self.rng.below(3) == 0 => {
                 let who = if self.rng.below(2) == 0 {
@@ -195,7 +201,7 @@ impl Play {
                     agent: Account::ZERO,
                     fee: 0,
                 };
-                drop(self.world.command(who, close));
+                let _ = self.world.command(who, close);
             }
             22 => self.world.meet(HONEST, thief),
             23 => self.world.wait(Duration::from_secs(1 + self.rng.below(30))),
