@@ -38,7 +38,6 @@ pub enum Input {
 
 /// What is new on the chain. After a start the logs are told again from [`crate::Channels::chain_cursor`] on.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "logs of our contracts are rare")]
 pub enum ChainFact {
     /// A log of one of our contracts; before the head of its block.
     Log {
@@ -47,7 +46,7 @@ pub enum ChainFact {
         /// Its place in the block.
         index: u32,
         /// The log.
-        event: ContractEvent,
+        event: Box<ContractEvent>,
     },
     /// All logs up to this block have been told.
     Head {

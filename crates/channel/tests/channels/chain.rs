@@ -224,7 +224,7 @@ impl Chain {
             .map(|(index, event)| ChainFact::Log {
                 block: number,
                 index: index as u32,
-                event: event.clone(),
+                event: Box::new(event.clone()),
             })
             .collect();
         facts.push(ChainFact::Head {
