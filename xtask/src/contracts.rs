@@ -25,7 +25,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         command.arg("--deep");
     }
     process::run(&mut command)?;
+    deployment()?;
     devnet()
+}
+
+/// The program's deployment on a real anvil.
+fn deployment() -> Result<()> {
+    process::run(process::cargo().args(["build", "--package", "smartmesh"]))?;
+    process::run(
+        Command::new("node")
+            .current_dir(process::root().join("contracts"))
+            .arg("deploy.mjs")
+            .arg(process::target_dir().join("debug/smartmesh")),
+    )
 }
 
 /// The development chain's answers beside anvil's, which the contracts' packages bring.

@@ -83,6 +83,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
             "daemon",
             "api",
             "contracts",
+            "wallet",
             "channel",
             "light-client",
             "devnet",

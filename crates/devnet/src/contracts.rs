@@ -3,10 +3,10 @@
 use alloy_consensus::{EthereumTxEnvelope, SignableTransaction, TxEip1559, TxEip4844};
 use alloy_eips::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
-use alloy_sol_types::{SolCall, SolValue};
+use alloy_sol_types::SolCall;
 use k256::ecdsa::SigningKey;
 use smartmesh_contracts::token::SMT;
-use smartmesh_contracts::{Deployment, channels, chequebook, conditions, rewards, token};
+use smartmesh_contracts::{Deployment, DeploymentPlan};
 
 use crate::chain::Devnet;
 use crate::execute::Invalid;
@@ -27,22 +27,11 @@ impl Devnet {
     pub fn deploy_contracts(&mut self, now: u64) -> Result<Deployment, Invalid> {
         let [holder, ..] = DEV_ACCOUNTS;
         let block = self.head().header.number.saturating_add(1);
-        let smt = self.create(&token::SMT::BYTECODE, &holder.abi_encode(), now)?;
-        let conditions = self.create(&conditions::Conditions::BYTECODE, &[], now)?;
-        let registry = conditions.abi_encode();
-        let channels = self.create(&channels::Channels::BYTECODE, &registry, now)?;
-        let chequebook = self.create(&chequebook::Chequebook::BYTECODE, &[], now)?;
-        let parties = (channels, smt).abi_encode();
-        let rewards = self.create(&rewards::Rewards::BYTECODE, &parties, now)?;
-        let deployment = Deployment {
-            chain_id: self.chain_id(),
-            block,
-            smt,
-            conditions,
-            channels,
-            chequebook,
-            rewards,
-        };
+        let plan = DeploymentPlan::new(holder, self.nonce(holder), holder);
+        for creation in &plan.creations {
+            self.send_as_dev(TxKind::Create, creation.code.clone(), now)?;
+        }
+        let deployment = plan.deployment(self.chain_id(), block);
         self.deployment = Some(deployment);
         Ok(deployment)
     }
@@ -73,14 +62,6 @@ impl Devnet {
             self.send_as_dev(TxKind::Call(token), call.abi_encode().into(), now)?;
         }
         Ok(())
-    }
-
-    fn create(&mut self, code: &Bytes, arguments: &[u8], now: u64) -> Result<Address, Invalid> {
-        let [dev, ..] = DEV_ACCOUNTS;
-        let address = dev.create(self.nonce(dev));
-        let code = [code.as_ref(), arguments].concat();
-        self.send_as_dev(TxKind::Create, code.into(), now)?;
-        Ok(address)
     }
 
     /// A transaction of the first known account, in a block when this returns.

@@ -1,5 +1,6 @@
 //! Words and flags of the command line.
 
+pub(crate) mod chain;
 pub(crate) mod light;
 
 use std::net::SocketAddr;
@@ -170,7 +171,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: AgentCommand,
     },
-    /// A chain for development and tests
+    /// A chain for development and tests, and the contracts on any chain
     Chain {
         #[command(subcommand)]
         command: ChainCommand,
@@ -270,6 +271,8 @@ pub(crate) enum ChainCommand {
         #[arg(long, default_value_t = 8545)]
         port: u16,
     },
+    /// Make the five contracts and print where they are, as JSON for `--contracts`
+    Deploy(chain::Deploy),
 }
 
 #[derive(Debug, Subcommand)]

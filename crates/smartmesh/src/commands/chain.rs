@@ -1,4 +1,6 @@
-//! Chains: one for development.
+//! Chains: one for development, and the contracts on any.
+
+mod deploy;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -17,6 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub(super) fn run(format: Format, command: ChainCommand) -> anyhow::Result<()> {
     match command {
         ChainCommand::Devnet { port } => devnet(format, port),
+        ChainCommand::Deploy(options) => deploy::deploy(&options, format),
     }
 }
 
