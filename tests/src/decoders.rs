@@ -9,6 +9,8 @@ use smartmesh_wire::gossip::GossipMessage;
 use smartmesh_wire::invite::PrekeyBundle;
 use smartmesh_wire::link::{Acknowledgement, ClearFrame, Fragment, LinkMessage, Offer, Segment};
 use smartmesh_wire::message::{Body, Envelope, Object, Piece};
+use smartmesh_wire::mute_list::MuteList;
+use smartmesh_wire::post::Post;
 use smartmesh_wire::route::{decode_route_body, encode_route_body};
 
 /// A decoder under test: its name, its body, and a folder of `fuzz/corpus` with inputs to start from.
@@ -20,7 +22,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target {
         name: "link",
         body: link,
@@ -54,6 +56,10 @@ pub const TARGETS: [Target; 9] = [
         body: invite,
     },
     Target {
+        name: "post",
+        body: post,
+    },
+    Target {
         name: "family",
         body: family,
     },
@@ -72,6 +78,20 @@ pub fn link(bytes: &[u8]) {
     let _ = Acknowledgement::decode(bytes);
     let _ = Segment::decode(bytes);
     let _ = Fragment::decode(bytes);
+}
+
+/// Public posts, and lists of muted people.
+pub fn post(bytes: &[u8]) {
+    if let Ok(post) = Post::decode(bytes) {
+        let again = post.encode().expect("what was decoded can be encoded");
+        assert_eq!(Post::decode(&again), Ok(post));
+    }
+    if let Some(list) = std::str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| MuteList::from_text(text).ok())
+    {
+        assert_eq!(MuteList::from_text(&list.to_text()), Ok(list));
+    }
 }
 
 /// Routes and searches.

@@ -175,6 +175,58 @@ fn mail_crosses_between_partitions_with_a_walker() -> Result<()> {
     wait_for_text(&lab, 2, "carried by hand")
 }
 
+/// What a client shows on a host, once it says what it should.
+fn wait_for(lab: &Lab, host: usize, arguments: &[&str], shown: &str) {
+    wait::until(&format!("`{shown}` on host {host}"), || {
+        let value = lab.ask(host, arguments).ok()?;
+        value.to_string().contains(shown).then_some(())
+    });
+}
+
+#[test]
+fn a_call_for_help_reaches_everybody_and_the_safe_list_joins_two_partitions() -> Result<()> {
+    if !root("a call for help") {
+        return Ok(());
+    }
+    let mut lab = Lab::line(5)?;
+    lab.start_all()?;
+    reach(&lab, 0, 4)?;
+    lab.ask(
+        0,
+        &[
+            "sos",
+            "under the bridge",
+            "--need",
+            "injured",
+            "--lat",
+            "-1.25",
+            "--lon",
+            "36.5",
+        ],
+    )?;
+    for host in 1..5 {
+        wait_for(&lab, host, &["sos", "list"], "under the bridge");
+    }
+    let caller = lab.address(0)?.to_owned();
+    lab.ask(4, &["sos", "claim", &caller, "with a boat"])?;
+    wait_for(&lab, 0, &["sos", "list"], "with a boat");
+    lab.cut(2, 3, Cut::Visible)?;
+    lab.ask(0, &["safe", "Amina", "--condition", "missing"])?;
+    lab.ask(4, &["safe", "AMINA", "--note", "at the school"])?;
+    lab.ask(0, &["sos", "cancel", "thanks"])?;
+    // Who dies meanwhile forgets nothing.
+    lab.kill(3)?;
+    lab.start(3)?;
+    lab.ready(3)?;
+    lab.mend(2, 3, Cut::Visible)?;
+    for host in 0..5 {
+        wait_for(&lab, host, &["safe", "find", "amina"], "at the school");
+        wait_for(&lab, host, &["safe", "find", "amina"], "missing");
+        wait_for(&lab, host, &["sos", "list"], "\"over\":true");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_photo_is_carried_between_partitions_with_a_walker() -> Result<()> {
     if !root("a carried photo") {

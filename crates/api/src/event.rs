@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Message, MessageState, Movement};
+use crate::{Bulletin, Message, MessageState, Movement, Person, RoomMessage, Sos};
 
 /// Something happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// A message came, or was sent from this node.
@@ -20,6 +20,16 @@ pub enum Event {
         id: String,
         /// Its state.
         state: MessageState,
+    },
+    /// A message was edited, deleted by its author, or somebody put a sign on it; `GET /v1/messages/ID` shows it.
+    MessageChanged {
+        /// Its id.
+        id: String,
+    },
+    /// Messages were removed here: vanished, or by the user.
+    MessagesRemoved {
+        /// Their ids.
+        ids: Vec<String>,
     },
     /// A contact's keys, name or state changed.
     ContactChanged {
@@ -58,6 +68,26 @@ pub enum Event {
     Movement {
         /// What happened.
         movement: Box<Movement>,
+    },
+    /// Somebody calls for help, tells more, is helped, or calls off.
+    Sos {
+        /// The emergency as it stands now.
+        sos: Box<Sos>,
+    },
+    /// There is news about a person.
+    Person {
+        /// The person as they stand now.
+        person: Box<Person>,
+    },
+    /// A bulletin of a pinned key is new, changed, or (with an empty text) withdrawn.
+    Bulletin {
+        /// The bulletin.
+        bulletin: Box<Bulletin>,
+    },
+    /// Somebody said something in the public room.
+    Room {
+        /// The words.
+        message: Box<RoomMessage>,
     },
     /// The client was too slow and missed events; it should ask for the current state.
     Missed {

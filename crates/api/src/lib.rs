@@ -10,6 +10,8 @@ mod file;
 mod message;
 mod money;
 mod people;
+mod room;
+mod safety;
 mod statement;
 mod status;
 mod tool;
@@ -18,14 +20,23 @@ pub use amount::{Amount, ParseAmountError};
 pub use connection::{Connection, ErrorBody, OpenKey, VERSION_PREFIX};
 pub use event::Event;
 pub use file::{FetchState, File, FileOffer, Shared};
-pub use message::{Direction, Message, MessageState, Path, Queued, SendText};
+pub use message::{
+    Conversation, Direction, EditText, Message, MessageState, Path, Photo, Queued, React, Reaction,
+    SendText, Voice,
+};
 pub use money::{
     Authorise, Chain, Channel, ChannelPhase, Done, EndChannel, MoneyFlow, MoveFunds, Movement,
     OpenChannel, Pay, PaymentRequest, Preview, RequestPayment, Services, Signed, SignedPayment,
     SubmitPayment, Wallet, Way, Words,
 };
 pub use people::{
-    AddContact, Added, BlockContact, Contact, Identity, Invite, Nearby, RenameContact, SetName,
+    AddContact, Added, BlockContact, Contact, Identity, Invite, Nearby, Phrase, RenameContact,
+    SetName, VerifyContact,
+};
+pub use room::{MuteList, MutePerson, Muted, RoomMessage, SayInRoom};
+pub use safety::{
+    Bulletin, ClaimSos, Condition, HelpStep, Helper, Need, Person, PersonSource, Pin, PinKey,
+    Place, Posted, PublishBulletin, ReportPerson, SendSos, Sos, Urgency,
 };
 pub use statement::{Party, Statement, StatementClose, StatementMessage, StatementPayout};
 pub use status::{Bundles, Flow, Neighbour, Radio, Status};

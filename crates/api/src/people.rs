@@ -58,6 +58,12 @@ pub struct Contact {
     pub name: Option<String>,
     /// Whether what they send is refused.
     pub blocked: bool,
+    /// Whether the user has compared the safety phrase with them.
+    #[serde(default)]
+    pub verified: bool,
+    /// Whether they wrote without having been added.
+    #[serde(default)]
+    pub stranger: bool,
     /// Whether a message can already be encrypted to them.
     pub keys_known: bool,
 }
@@ -86,6 +92,25 @@ pub struct Added {
 pub struct RenameContact {
     /// The new name.
     pub name: String,
+}
+
+/// What two people read to each other to know that nobody stands between them; both ways say the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Phrase {
+    /// Four words.
+    pub words: String,
+    /// Four groups of five digits.
+    pub digits: String,
+    /// Whether the user has compared them.
+    pub verified: bool,
+}
+
+/// Says whether the phrase is the same on both phones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VerifyContact {
+    /// Whether it is.
+    pub verified: bool,
 }
 
 /// Asks to refuse or accept again what a contact sends.

@@ -11,6 +11,7 @@ mod at_rest;
 mod handshake;
 mod hash;
 mod identity;
+mod phrase;
 mod ratchet;
 mod rng;
 mod sealed;
@@ -30,6 +31,7 @@ pub use identity::{
     Identity, PairSecret, SIGNATURE_BYTES, SignatureError, address_of, destination_tag,
     verify_signature,
 };
+pub use phrase::SafetyPhrase;
 pub use ratchet::{
     RATCHET_KEY_BYTES, RatchetAccount, RatchetError, RatchetKind, RatchetMessage, RatchetSession,
 };

@@ -1,6 +1,6 @@
 //! What the API asks of the loop, and what comes back.
 
-use smartmesh_node::{Command, ContactStatus, NearbyStatus, RefusedReason, Status};
+use smartmesh_node::{Command, ContactStatus, NearbyStatus, Node, RefusedReason, Status};
 use smartmesh_radio::RadioState;
 use smartmesh_types::{Address, Duration, MessageId};
 use tokio::sync::oneshot;
@@ -21,8 +21,19 @@ pub(crate) enum Ask {
     Contacts(oneshot::Sender<Vec<ContactStatus>>),
     /// Bytes that have arrived of a file that is being fetched.
     Fetching(String, oneshot::Sender<Option<u64>>),
+    /// Look at the node and answer by oneself.
+    Look(Look),
     /// Stop the node.
     Stop,
+}
+
+/// A question that finds its answer, and its way back, by itself.
+pub(crate) struct Look(pub(crate) Box<dyn FnOnce(&Node) + Send>);
+
+impl std::fmt::Debug for Look {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Look")
+    }
 }
 
 /// The state of the whole node at one moment.
@@ -43,6 +54,8 @@ pub(crate) enum Answer {
     Added(Address),
     /// The message is on disk, in the history too.
     Queued(MessageId),
+    /// The post is on disk and on its way to everybody near.
+    Posted(MessageId),
     Pong {
         rtt: Duration,
         hops: u8,

@@ -1,5 +1,8 @@
 //! The node's values as the API's JSON types.
 
+pub(crate) mod board;
+pub(crate) mod content;
+
 use std::collections::BTreeMap;
 
 use smartmesh_api as api;
@@ -34,7 +37,7 @@ pub(crate) fn message_state(state: node::MessageState) -> api::MessageState {
     }
 }
 
-fn path(path: node::PathKind) -> api::Path {
+pub(crate) fn path(path: node::PathKind) -> api::Path {
     match path {
         node::PathKind::Live => api::Path::Live,
         node::PathKind::Carried => api::Path::Carried,
@@ -63,32 +66,24 @@ pub(crate) fn node_offer(offer: &api::FileOffer) -> Option<node::FileOffer> {
 pub(crate) fn received_text(text: &node::TextReceived) -> api::Message {
     api::Message {
         id: text.message.to_string(),
-        sequence: 0,
         peer: text.from.to_string(),
-        peer_name: None,
         direction: api::Direction::In,
         text: text.text.clone(),
-        file: None,
         sent_at: text.sent_at.as_secs(),
         path: Some(path(text.path)),
-        state: None,
-        read: false,
+        ..api::Message::default()
     }
 }
 
 pub(crate) fn received_file(file: &node::FileReceived) -> api::Message {
     api::Message {
         id: file.message.to_string(),
-        sequence: 0,
         peer: file.from.to_string(),
-        peer_name: None,
         direction: api::Direction::In,
-        text: String::new(),
         file: Some(file_offer(&file.offer)),
         sent_at: file.sent_at.as_secs(),
         path: Some(path(file.path)),
-        state: None,
-        read: false,
+        ..api::Message::default()
     }
 }
 
@@ -97,6 +92,8 @@ pub(crate) fn contact(contact: node::ContactStatus) -> api::Contact {
         address: contact.address.to_string(),
         name: contact.name,
         blocked: contact.blocked,
+        verified: contact.verified,
+        stranger: contact.stranger,
         keys_known: contact.keys_known,
     }
 }

@@ -5,13 +5,18 @@
 //!
 //! ```text
 //! records   place 32 | sealed( key length 4 | key | value )       a core's newest facts
-//! messages  sequence | place 32 | sealed( JSON )                  history, in the order of arrival
+//! messages  sequence | place 32 | sealed( JSON ) | talk 32 | unread | vanishes at      history, in the order of arrival
+//! changes   sequence | place 32 | sealed( JSON )                  edits and signs that came before their message
 //! chunks    place 32 | sealed( span and payload )
 //! files     place 32 | sealed( JSON )                             how far an offered file is
 //! movements sequence | place 32 | sealed( JSON )                  payments, in the order in which they were noticed
 //! meta      name | value                                          a check of the key, the last known time, the name
 //! ```
 
+mod history;
+mod search;
+
+use std::cell::RefCell;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -24,6 +29,9 @@ use smartmesh_node::Record;
 use smartmesh_types::UnixTime;
 use thiserror::Error;
 
+pub(crate) use history::{ChangeKind, MessageChange, Page};
+use search::Index;
+
 /// Name of the database's file.
 pub(crate) const FILE: &str = "data.sqlite";
 
@@ -35,6 +43,14 @@ const MIGRATIONS: &[&str] = &[
      CREATE TABLE chunks(place BLOB NOT NULL UNIQUE, sealed BLOB NOT NULL);",
     "CREATE TABLE files(place BLOB PRIMARY KEY, sealed BLOB NOT NULL) WITHOUT ROWID;",
     "CREATE TABLE movements(sequence INTEGER PRIMARY KEY, place BLOB NOT NULL UNIQUE, sealed BLOB NOT NULL);",
+    "ALTER TABLE messages ADD COLUMN talk BLOB;
+     ALTER TABLE messages ADD COLUMN unread INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE messages ADD COLUMN vanish_at INTEGER;
+     CREATE INDEX messages_by_talk ON messages(talk, sequence);
+     CREATE INDEX messages_unread ON messages(talk) WHERE unread = 1;
+     CREATE INDEX messages_vanishing ON messages(vanish_at) WHERE vanish_at IS NOT NULL;
+     CREATE TABLE changes(sequence INTEGER PRIMARY KEY, place BLOB NOT NULL, sealed BLOB NOT NULL);
+     CREATE INDEX changes_by_place ON changes(place);",
 ];
 
 /// Why the database can't do what it should; each says what to do.
@@ -117,8 +133,12 @@ pub(crate) enum Write {
     Message(Box<Message>),
     /// Where a sent message is.
     MessageState { id: String, state: MessageState },
-    /// A received message was read here.
-    Read { id: String },
+    /// A received message was read here, at this time.
+    Read { id: String, at: u64 },
+    /// Something about an earlier message; kept if that has not come yet.
+    Change(Box<MessageChange>),
+    /// Messages are removed here.
+    Remove { ids: Vec<String> },
     /// Chunks of files.
     Chunks(Vec<([u8; 32], Vec<u8>)>),
     /// How far a file is.
@@ -138,6 +158,8 @@ pub(crate) struct Database {
     connection: Connection,
     key: StoreKey,
     rng: Rng,
+    /// Words of the messages, in memory alone; made when somebody first searches.
+    index: RefCell<Option<Index>>,
 }
 
 impl Database {
@@ -160,15 +182,17 @@ impl Database {
         // With 4 KiB pages a sealed chunk is one overflow page and an eighth of a leaf: larger ones waste half of each.
         connection.execute_batch(
             "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-             PRAGMA cache_size = -1024; PRAGMA wal_autocheckpoint = 1000; PRAGMA temp_store = MEMORY;",
+             PRAGMA cache_size = -1024; PRAGMA wal_autocheckpoint = 1000; PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON;",
         )?;
         let mut database = Self {
             connection,
             key,
             rng,
+            index: RefCell::new(None),
         };
         database.migrate()?;
         database.verify_key()?;
+        database.sort_into_talks()?;
         Ok(database)
     }
 
@@ -266,6 +290,7 @@ impl Database {
             apply_one(&transaction, &self.key, &mut self.rng, write)?;
         }
         transaction.commit()?;
+        self.index_writes(writes);
         Ok(())
     }
 
@@ -280,34 +305,6 @@ impl Database {
         Ok(sealed.and_then(|sealed| self.key.open(&place, &sealed).ok()))
     }
 
-    /// Messages with a larger sequence than `after`, oldest first, of one person or of all.
-    pub(crate) fn messages(
-        &self,
-        after: u64,
-        limit: usize,
-        peer: Option<&str>,
-    ) -> Result<Vec<Message>, DatabaseError> {
-        let after = i64::try_from(after).unwrap_or(i64::MAX);
-        let mut statement = self.connection.prepare_cached(
-            "SELECT sequence, place, sealed FROM messages WHERE sequence > ?1 ORDER BY sequence",
-        )?;
-        let mut rows = statement.query([after])?;
-        let mut messages = Vec::new();
-        while messages.len() < limit
-            && let Some(row) = rows.next()?
-        {
-            let message = self.open_message(
-                row.get(0)?,
-                &row.get::<_, Vec<u8>>(1)?,
-                &row.get::<_, Vec<u8>>(2)?,
-            )?;
-            if peer.is_none_or(|peer| message.peer == peer) {
-                messages.push(message);
-            }
-        }
-        Ok(messages)
-    }
-
     /// The sequence of the newest message; 0 if there is none.
     pub(crate) fn last_sequence(&self) -> Result<u64, DatabaseError> {
         let last: i64 = self.connection.query_row(
@@ -320,7 +317,7 @@ impl Database {
 
     /// One message.
     pub(crate) fn message(&self, id: &str) -> Result<Option<Message>, DatabaseError> {
-        find_message(&self.connection, &self.key, id)
+        history::find(&self.connection, &self.key, id)
     }
 
     /// The newest movements of money, newest first.
@@ -364,47 +361,11 @@ impl Database {
     fn open_value(&self, place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, DatabaseError> {
         open_value(&self.key, place, sealed)
     }
-
-    fn open_message(
-        &self,
-        sequence: i64,
-        place: &[u8],
-        sealed: &[u8],
-    ) -> Result<Message, DatabaseError> {
-        open_message(&self.key, sequence, place, sealed)
-    }
 }
 
 fn open_value(key: &StoreKey, place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, DatabaseError> {
     key.open(place, sealed)
         .map_err(|_| DatabaseError::Damaged("a value does not open".to_owned()))
-}
-
-fn open_message(
-    key: &StoreKey,
-    sequence: i64,
-    place: &[u8],
-    sealed: &[u8],
-) -> Result<Message, DatabaseError> {
-    let bytes = open_value(key, place, sealed)?;
-    let mut message: Message = serde_json::from_slice(&bytes)
-        .map_err(|error| DatabaseError::Damaged(error.to_string()))?;
-    message.sequence = u64::try_from(sequence).unwrap_or(0);
-    Ok(message)
-}
-
-fn find_message(
-    connection: &Connection,
-    key: &StoreKey,
-    id: &str,
-) -> Result<Option<Message>, DatabaseError> {
-    let place = key.place("messages", id.as_bytes());
-    let row: Option<(i64, Vec<u8>)> = connection
-        .prepare_cached("SELECT sequence, sealed FROM messages WHERE place = ?1")?
-        .query_row([place], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    row.map(|(sequence, sealed)| open_message(key, sequence, &place, &sealed))
-        .transpose()
 }
 
 fn apply_one(
@@ -419,21 +380,22 @@ fn apply_one(
                 apply_record(connection, key, rng, record)?;
             }
         }
-        Write::Message(message) => {
-            let place = key.place("messages", message.id.as_bytes());
-            let sequence = i64::try_from(message.sequence).unwrap_or(i64::MAX);
-            let sealed = key.seal(&place, &to_json(message)?, rng);
-            connection
-                .prepare_cached("INSERT INTO messages(sequence, place, sealed) VALUES(?1, ?2, ?3) ON CONFLICT(place) DO NOTHING")?
-                .execute(params![sequence, place, sealed])?;
-        }
+        Write::Message(message) => history::insert(connection, key, rng, message)?,
         Write::MessageState { id, state } => {
-            change_message(connection, key, rng, id, |message| {
+            let _ = history::change(connection, key, rng, id, |message| {
                 message.state = Some(state.clone())
             })?;
         }
-        Write::Read { id } => {
-            change_message(connection, key, rng, id, |message| message.read = true)?
+        Write::Read { id, at } => {
+            let _ = history::change(connection, key, rng, id, |message| {
+                history::read(message, *at)
+            })?;
+        }
+        Write::Change(change) => history::apply_change(connection, key, rng, change)?,
+        Write::Remove { ids } => {
+            for id in ids {
+                history::remove(connection, key, id)?;
+            }
         }
         Write::Chunks(chunks) => {
             let mut statement = connection.prepare_cached(
@@ -486,25 +448,6 @@ fn apply_record(
     connection
         .prepare_cached("INSERT OR REPLACE INTO records(place, sealed) VALUES(?1, ?2)")?
         .execute(params![place, key.seal(&place, &text, rng)])?;
-    Ok(())
-}
-
-fn change_message(
-    connection: &Connection,
-    key: &StoreKey,
-    rng: &mut Rng,
-    id: &str,
-    change: impl FnOnce(&mut Message),
-) -> Result<(), DatabaseError> {
-    let Some(mut message) = find_message(connection, key, id)? else {
-        return Ok(());
-    };
-    change(&mut message);
-    let place = key.place("messages", id.as_bytes());
-    let sealed = key.seal(&place, &to_json(&message)?, rng);
-    connection
-        .prepare_cached("UPDATE messages SET sealed = ?2 WHERE place = ?1")?
-        .execute(params![place, sealed])?;
     Ok(())
 }
 

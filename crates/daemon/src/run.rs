@@ -142,6 +142,7 @@ async fn run_node(settings: Settings, started: impl FnOnce(&str)) -> Result<(), 
     let door = Arc::new(Door::new(token.clone(), browsers));
     let app = server::router(info, name, door.clone(), api, lines);
     let server = tokio::spawn(server::serve(listener, app));
+    let vanishing = tokio::spawn(server::remove_vanished(disk.clone(), events.clone()));
     folder.write_connection(&Connection {
         url: format!("http://{api}"),
         token,
@@ -159,6 +160,7 @@ async fn run_node(settings: Settings, started: impl FnOnce(&str)) -> Result<(), 
     shell.drain();
     disk.stop().await;
     server.abort();
+    vanishing.abort();
     drop(shell);
     let _ = disk_thread.join();
     // Whatever it waits for, it hears that nobody listens; a silent endpoint is not waited for.

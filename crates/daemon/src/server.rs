@@ -7,6 +7,7 @@
 
 mod door;
 mod events;
+mod export;
 mod failure;
 mod files;
 mod guard;
@@ -15,6 +16,8 @@ mod money;
 mod page;
 mod payment_request;
 mod people;
+mod room;
+mod safety;
 mod tools;
 
 use std::net::SocketAddr;
@@ -24,13 +27,13 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{delete, get, post};
-use smartmesh_api::Event;
-use smartmesh_node::{Command, ContactStatus};
+use smartmesh_api::{Event, Message};
+use smartmesh_node::{Command, ContactStatus, Node};
 use smartmesh_types::{Address, NodeKey};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::ask::{Answer, Ask};
+use crate::ask::{Answer, Ask, Look};
 use crate::disk::Disk;
 use crate::keystore::Protection;
 use crate::money::{MoneyInfo, MoneyState};
@@ -42,7 +45,7 @@ use failure::Failure;
 /// JSON bodies; a text of 16 KiB may need twice that once it is escaped.
 const JSON_BYTES_MAX: usize = 64 << 10;
 
-/// What does not change while the node runs.
+/// What hardly changes while the node runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Info {
     pub(crate) address: Address,
@@ -127,8 +130,19 @@ pub(crate) fn router(
         .route("/v1/contacts/{address}", delete(people::forget))
         .route("/v1/contacts/{address}/name", post(people::rename))
         .route("/v1/contacts/{address}/block", post(people::block))
+        .route("/v1/contacts/{address}/phrase", get(people::phrase))
+        .route("/v1/contacts/{address}/verified", post(people::verify))
         .route("/v1/messages", get(messages::list).post(messages::send))
-        .route("/v1/messages/{id}", get(messages::show))
+        .route(
+            "/v1/messages/{id}",
+            get(messages::show).delete(messages::delete),
+        )
+        .route("/v1/messages/{id}/react", post(messages::react))
+        .route("/v1/messages/{id}/edit", post(messages::edit))
+        .route("/v1/search", get(messages::search))
+        .route("/v1/conversations", get(messages::conversations))
+        .route("/v1/conversations/{peer}", delete(messages::clear))
+        .route("/v1/conversations/{peer}/read", post(messages::read_all))
         .route("/v1/messages/{id}/read", post(messages::read))
         .route("/v1/messages/{id}/cancel", post(messages::cancel))
         .route("/v1/files", get(files::list).post(files::share))
@@ -145,6 +159,26 @@ pub(crate) fn router(
         .route("/v1/agent/submit", post(money::submit))
         .route("/v1/request", post(money::request))
         .route("/v1/pay", post(money::pay))
+        .route(
+            "/v1/sos",
+            get(safety::calls)
+                .post(safety::call)
+                .delete(safety::call_off),
+        )
+        .route("/v1/sos/export", get(safety::export_calls))
+        .route("/v1/sos/{caller}/claim", post(safety::claim))
+        .route("/v1/safe", get(safety::people).post(safety::report))
+        .route("/v1/safe/export", get(safety::export_people))
+        .route(
+            "/v1/bulletins",
+            get(safety::bulletins).post(safety::publish),
+        )
+        .route("/v1/pins", get(safety::pins).post(safety::pin))
+        .route("/v1/pins/{address}", delete(safety::unpin))
+        .route("/v1/room", get(room::list).post(room::say))
+        .route("/v1/mutes", get(room::mutes).post(room::mute))
+        .route("/v1/mutes/list", get(room::mute_list).post(room::adopt))
+        .route("/v1/mutes/{address}", delete(room::unmute))
         .route("/v1/events", get(events::stream))
         .route_layer(axum::middleware::from_fn_with_state(
             api.clone(),
@@ -163,6 +197,8 @@ pub(crate) fn router(
         ))
         .with_state(api)
 }
+
+pub(crate) use messages::remove_vanished;
 
 /// Serves until the task is stopped.
 pub(crate) async fn serve(listener: TcpListener, app: Router) {
@@ -185,6 +221,15 @@ impl Api {
             .await
             .map_err(|_| Failure::stopping())?;
         wait.await.map_err(|_| Failure::stopping())
+    }
+
+    /// Looks at the node.
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Node) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.ask(|answer| Ask::Look(Look(Box::new(move |node| drop(answer.send(look(node)))))))
+            .await
     }
 
     /// Has the node carry out a command; a refusal is a failure in words.
@@ -251,6 +296,20 @@ impl Api {
             return Err(Failure::unexpected());
         };
         Ok(address)
+    }
+
+    /// Whose conversation a client means, as the history names it.
+    async fn conversation(&self, who: &str) -> Result<String, Failure> {
+        Ok(self.person(who).await?.to_string())
+    }
+
+    /// Messages with what the user calls people.
+    async fn named(&self, mut messages: Vec<Message>) -> Result<Vec<Message>, Failure> {
+        let names = self.names().await?;
+        for message in &mut messages {
+            message.peer_name = names.get(&message.peer).cloned();
+        }
+        Ok(messages)
     }
 
     /// The names of contacts by address, to put beside their messages.

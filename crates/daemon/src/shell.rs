@@ -1,9 +1,11 @@
 //! Carries out what the node wants and brings it the answers. Everything here runs on the loop's one thread.
 
+mod history;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use smartmesh_api as api;
-use smartmesh_node::{Command, Event, FileOffer, Input, Node, Output, PersistId};
+use smartmesh_node::{BoardEvent, Command, Event, Input, Node, Output, PersistId};
 use smartmesh_radio::{RadioEvent, Radios, Tunnel};
 use smartmesh_types::{Address, Instant, MessageId, RequestId, UnixTime};
 use tokio::sync::{broadcast, oneshot};
@@ -12,7 +14,7 @@ use crate::ask::{Answer, Ask, Snapshot};
 use crate::chain::{Outcome, Report};
 use crate::clock;
 use crate::convert;
-use crate::database::Write;
+use crate::database::{MessageChange, Write};
 use crate::disk::{Disk, DiskBusy, DiskReply};
 use crate::money::{FOLLOWED, Money};
 
@@ -51,11 +53,13 @@ struct Pending {
     hops: Vec<(u8, Option<smartmesh_types::Duration>)>,
 }
 
+/// What the history will hold of a command that sends something, once it is on disk in the core.
 #[derive(Debug)]
-struct Sent {
-    to: Address,
-    text: String,
-    file: Option<FileOffer>,
+enum Sent {
+    /// A message; its id and place come later.
+    Message(Box<api::Message>),
+    /// Something about an earlier message.
+    Change(Box<MessageChange>),
 }
 
 /// A job that did not fit into the disk's queue.
@@ -265,6 +269,7 @@ impl Shell {
             Ask::Fetching(reference, answer) => {
                 let _ = answer.send(self.fetching.get(&reference).copied());
             }
+            Ask::Look(look) => (look.0)(&self.node),
             Ask::Stop => return Loop::Stop,
         }
         Loop::GoOn
@@ -283,19 +288,10 @@ impl Shell {
         let mut sent = None;
         let mut fetch = None;
         match &command {
-            Command::SendText { to, text } => {
-                sent = Some(Sent {
-                    to: *to,
-                    text: text.clone(),
-                    file: None,
-                });
-            }
-            Command::OfferFile { to, offer, .. } => {
-                sent = Some(Sent {
-                    to: *to,
-                    text: String::new(),
-                    file: Some(offer.clone()),
-                });
+            Command::SendText { to, text } => sent = Some(history::sent_text(*to, text)),
+            Command::OfferFile { to, offer, .. } => sent = Some(history::sent_file(*to, offer)),
+            Command::SendContent { to, content } => {
+                sent = history::sent_content(*to, self.node.address(), content);
             }
             Command::FetchFile { offer, .. } => {
                 let reference = hex::encode(&offer.reference);
@@ -308,6 +304,7 @@ impl Shell {
             Command::AddContact { .. }
             | Command::RenameContact { .. }
             | Command::BlockContact { .. }
+            | Command::VerifyContact { .. }
             | Command::ForgetContact { .. }
             | Command::MakeInvite
             | Command::MarkRead { .. }
@@ -316,6 +313,7 @@ impl Shell {
             | Command::Ping { .. }
             | Command::Trace { .. }
             | Command::Perf { .. }
+            | Command::Board(_)
             | Command::SetName { .. }
             | Command::Money(_)
             | Command::SetVisible { .. } => {}
@@ -392,11 +390,12 @@ impl Shell {
                 );
             }
             Event::TextReceived(text) => {
-                self.handle_received(text.message, convert::received_text(&text))
+                self.handle_received(text.message, convert::received_text(&text));
             }
             Event::FileReceived(file) => {
-                self.handle_received(file.message, convert::received_file(&file))
+                self.handle_received(file.message, convert::received_file(&file));
             }
+            Event::ContentReceived(received) => self.handle_content(received),
             Event::FetchProgress { reference, bytes } => {
                 let reference = hex::encode(reference);
                 self.fetching.insert(reference.clone(), bytes);
@@ -442,6 +441,7 @@ impl Shell {
                 };
                 self.answer(request, answer);
             }
+            Event::Board(event) => self.handle_board(&event),
             Event::Seen {
                 address,
                 key: _,
@@ -455,6 +455,26 @@ impl Shell {
         }
     }
 
+    fn handle_board(&mut self, event: &BoardEvent) {
+        if let BoardEvent::Answer { request, post } = event {
+            match post {
+                Some(post) => self.answer(*request, Answer::Posted(*post)),
+                None => self.answer(*request, Answer::Done),
+            }
+            return;
+        }
+        let contacts = self.node.contacts().into_iter();
+        let names = convert::board::Names {
+            own: self.node.address(),
+            contacts: contacts
+                .filter_map(|contact| Some((contact.address.to_string(), contact.name?)))
+                .collect(),
+        };
+        if let Some(event) = convert::board::board_event(event, &names) {
+            self.publish(event);
+        }
+    }
+
     fn handle_done(&mut self, request: RequestId) {
         if let Some(pending) = self.pending.remove(&request) {
             let answer = match pending.hops {
@@ -463,52 +483,6 @@ impl Shell {
             };
             let _ = pending.answer.send(answer);
         }
-    }
-
-    /// A message of ours is on disk in the core; the client hears of it when the history has it too.
-    fn handle_queued(&mut self, request: RequestId, id: MessageId) {
-        let Some(pending) = self.pending.remove(&request) else {
-            return;
-        };
-        let Some(sent) = pending.sent else {
-            let _ = pending.answer.send(Answer::Queued(id));
-            return;
-        };
-        let message = api::Message {
-            id: id.to_string(),
-            sequence: self.next_sequence(),
-            peer: sent.to.to_string(),
-            peer_name: None,
-            direction: api::Direction::Out,
-            text: sent.text,
-            file: sent.file.as_ref().map(convert::file_offer),
-            sent_at: wall_time().as_secs(),
-            path: None,
-            state: None,
-            read: false,
-        };
-        let publish = api::Event::Message {
-            message: Box::new(message.clone()),
-        };
-        let saved = Saved {
-            publish: Some(publish),
-            confirm: None,
-            answer: Some((pending.answer, Answer::Queued(id))),
-        };
-        self.save(Write::Message(Box::new(message)), saved);
-    }
-
-    fn handle_received(&mut self, id: MessageId, mut message: api::Message) {
-        message.sequence = self.next_sequence();
-        let publish = api::Event::Message {
-            message: Box::new(message.clone()),
-        };
-        let saved = Saved {
-            publish: Some(publish),
-            confirm: Some(id),
-            answer: None,
-        };
-        self.save(Write::Message(Box::new(message)), saved);
     }
 
     fn handle_complete(&mut self, reference: &[u8], holders: &[(Address, u64)]) {

@@ -136,6 +136,12 @@ pub enum GossipInput {
         /// Which.
         id: ItemId,
     },
+    /// The upper layer needs an item no longer (a newer one takes its place, or its author says too much): it goes no
+    /// further, and nobody is blamed.
+    Drop {
+        /// Which.
+        id: ItemId,
+    },
     /// Nothing but time has passed.
     Tick,
 }
@@ -234,8 +240,8 @@ pub struct GossipCounters {
 
 /// One neighbour.
 struct Neighbour {
-    /// What it may still send, by kind code.
-    incoming: [Bucket; GossipKind::ALL.len()],
+    /// What it may still send, by kind.
+    incoming: BTreeMap<GossipKind, Bucket>,
     /// What its digests and requests may still cost.
     incoming_ids: Bucket,
     /// Until when its incoming budgets are a sixteenth.
@@ -307,6 +313,10 @@ impl Gossip {
                 self.handle_refuse(id);
                 Ok(())
             }
+            GossipInput::Drop { id } => {
+                self.store.refuse(id);
+                Ok(())
+            }
             GossipInput::Tick => Ok(()),
         };
         self.pump();
@@ -353,7 +363,10 @@ impl Gossip {
             self.now + self.config.delay_max,
         );
         let fresh = Neighbour {
-            incoming: GossipKind::ALL.map(|kind| Bucket::incoming(kind, rate, self.now)),
+            incoming: GossipKind::ALL
+                .into_iter()
+                .map(|kind| (kind, Bucket::incoming(kind, rate, self.now)))
+                .collect(),
             incoming_ids: Bucket::ids(rate, self.now),
             choked_until: Instant::ZERO,
             outbox,
@@ -428,8 +441,11 @@ impl Gossip {
             return;
         }
         let due = match kind {
-            GossipKind::Sos => self.now,
-            GossipKind::MailOffer
+            GossipKind::Sos if source.is_none() => self.now,
+            // One step later than now: the upper layer has looked at it by then, and a forgery goes no further.
+            GossipKind::Sos => self.now + Duration::from_micros(1),
+            GossipKind::Safety
+            | GossipKind::MailOffer
             | GossipKind::MailAck
             | GossipKind::Prekeys
             | GossipKind::Heads

@@ -90,12 +90,12 @@ pub enum Command {
         /// Whether it passes others.
         urgency: Urgency,
     },
-    /// Offers a file.
-    SendFile {
+    /// Sends a file, words with more to them, or a change of an earlier message.
+    SendContent {
         /// To whom; a contact.
         to: Address,
-        /// The file.
-        offer: FileOffer,
+        /// What; none of the kinds that the core makes itself.
+        content: Content,
         /// How long to try; at most 30 days. `None` for the configured time.
         lifetime: Option<Duration>,
     },
@@ -120,6 +120,13 @@ pub enum Command {
         address: Address,
         /// At most 64 bytes.
         name: String,
+    },
+    /// Notes whether the user has compared the safety phrase with a person.
+    Verify {
+        /// Whom.
+        address: Address,
+        /// Whether it is the same on both phones.
+        verified: bool,
     },
     /// Refuses everything from a person.
     Block {
@@ -308,7 +315,7 @@ pub struct Message {
     pub received_at: UnixTime,
     /// How it came.
     pub via: Via,
-    /// What it says: [`Content::Text`], [`Content::File`] or [`Content::Unsupported`].
+    /// What it says: text, file, words with more to them, a change, or something unsupported.
     pub content: Content,
 }
 
@@ -345,6 +352,8 @@ pub struct ContactInfo {
     pub name: String,
     /// What they are to the user.
     pub standing: Standing,
+    /// Whether the user has compared the safety phrase with them.
+    pub verified: bool,
     /// Whether a message could be sealed to them now.
     pub has_keys: bool,
     /// Messages to them under way.

@@ -316,6 +316,7 @@ impl Messaging {
                     peer.contact.name.clone()
                 },
                 standing: peer.contact.standing,
+                verified: peer.contact.verified,
                 has_keys: peer.has_keys(self.now.unix),
                 outgoing: self.outbox.to_person(*address).count(),
             })

@@ -57,8 +57,12 @@ impl Item {
     /// Whether the user knows of it; receipts and renewals work in silence.
     pub(crate) fn is_of_user(&self) -> bool {
         match self.content {
-            Content::Text(_) | Content::File(_) | Content::Unsupported { .. } => true,
-            Content::Receipt { .. } | Content::Renew => false,
+            Content::Text(_)
+            | Content::File(_)
+            | Content::Say(_)
+            | Content::Change { .. }
+            | Content::Unsupported { .. } => true,
+            Content::Receipt { .. } | Content::Renew | Content::Group(_) => false,
         }
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Contact {
     pub(crate) name: String,
     /// The name they proposed.
     pub(crate) proposed: String,
+    /// Whether the user has compared the safety phrase.
+    pub(crate) verified: bool,
     pub(crate) key: Option<NodeKey>,
     pub(crate) keys: Option<PeerKeys>,
     /// Orders people by when they became known.

@@ -131,6 +131,8 @@ struct PersonFields {
     keys: Option<KeyFields>,
     #[n(5)]
     serial: u64,
+    #[n(6)]
+    verified: Option<bool>,
 }
 
 #[derive(Encode, Decode)]
@@ -234,6 +236,7 @@ pub(crate) fn person(address: Address, contact: &Contact) -> Record {
             expires: keys.expires.as_secs(),
         }),
         serial: contact.serial,
+        verified: contact.verified.then_some(true),
     };
     write(Key::Person(address), fields)
 }
@@ -385,6 +388,7 @@ fn read_person(fields: PersonFields) -> Option<Contact> {
         },
         name: fields.name,
         proposed: fields.proposed,
+        verified: fields.verified.unwrap_or(false),
         key: node_key.transpose().ok()?,
         keys: match peer_keys {
             Some(keys) => Some(keys?),

@@ -1,5 +1,6 @@
 //! What the user (through the shell) asks of the node.
 
+use smartmesh_messaging::{BoardCommand, Content};
 use smartmesh_types::{Address, MessageId};
 
 /// A local request; each is answered by events that carry its [`smartmesh_types::RequestId`].
@@ -47,6 +48,20 @@ pub enum Command {
         /// The file.
         offer: FileOffer,
     },
+    /// Sends words with more to them, or a change of an earlier message, to a contact.
+    SendContent {
+        /// To whom.
+        to: Address,
+        /// What.
+        content: Content,
+    },
+    /// Notes whether the user has compared the safety phrase with a contact.
+    VerifyContact {
+        /// Whom.
+        address: Address,
+        /// Whether it is the same on both phones.
+        verified: bool,
+    },
     /// Tells the sender that a message was read.
     MarkRead {
         /// Which.
@@ -91,9 +106,11 @@ pub enum Command {
         /// For how many milliseconds to send.
         millis: u64,
     },
-    /// Calls this node something else from now on; who sees it already hears the new name with the next [`Command::SetVisible`].
+    /// Says something to everybody near, or changes what is shown of what others say.
+    Board(BoardCommand),
+    /// From now on the user is called this; at most 64 bytes of UTF-8.
     SetName {
-        /// 1 to 64 bytes of UTF-8.
+        /// The name.
         name: String,
     },
     /// Pays, or opens, changes or ends a channel.

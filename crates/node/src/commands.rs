@@ -7,11 +7,8 @@ use smartmesh_messaging as messaging;
 use smartmesh_messaging::{Answer, Content, Standing, Via};
 use smartmesh_types::{Address, Now, RequestId, Tag};
 
-use crate::event::{FileReceived, MessageState, PathKind, TextReceived};
+use crate::event::{ContentReceived, FileReceived, MessageState, PathKind, TextReceived};
 use crate::{Command, Event, FileOffer, Node, RefusedReason};
-
-/// A name, as it is shown to people and put into invites.
-const NAME_BYTES_MAX: usize = 64;
 
 impl Node {
     pub(crate) fn handle_command(&mut self, request: RequestId, command: Command, now: Now) {
@@ -58,13 +55,25 @@ impl Node {
                 let offer = wire_offer(offer);
                 self.ask_messaging(
                     request,
-                    messaging::Command::SendFile {
+                    messaging::Command::SendContent {
                         to,
-                        offer,
+                        content: Content::File(offer),
                         lifetime: None,
                     },
                     now,
                 );
+            }
+            Command::SendContent { to, content } => {
+                let send = messaging::Command::SendContent {
+                    to,
+                    content,
+                    lifetime: None,
+                };
+                self.ask_messaging(request, send, now);
+            }
+            Command::VerifyContact { address, verified } => {
+                let verify = messaging::Command::Verify { address, verified };
+                self.ask_messaging(request, verify, now);
             }
             Command::MarkRead { message } => {
                 self.ask_messaging(request, messaging::Command::MarkRead { message }, now);
@@ -80,30 +89,27 @@ impl Node {
             Command::Ping { to } => self.ping(request, to, now),
             Command::Trace { to } => self.trace(request, to, now),
             Command::Perf { to, millis } => self.perf(request, to, millis, now),
-            Command::SetName { name } => self.set_name(request, name),
+            Command::Board(command) => self.ask_board(request, command, now),
+            Command::SetName { name } => self.set_name(request, name, now),
             Command::Money(command) => self.command_money(request, command, now),
             Command::SetVisible { visible: true } => {
                 let name = self.config.name.clone();
+                self.visible = true;
                 self.ask_messaging(request, messaging::Command::Show { name }, now);
             }
             Command::SetVisible { visible: false } => {
+                self.visible = false;
                 self.ask_messaging(request, messaging::Command::Hide, now)
             }
         }
     }
 
-    fn set_name(&mut self, request: RequestId, name: String) {
-        if name.is_empty() || name.len() > NAME_BYTES_MAX {
-            return self.tell(Event::Refused {
-                request,
-                reason: RefusedReason::Invalid("a name has 1 to 64 bytes".to_owned()),
-            });
-        }
-        self.config.name = name;
-        self.tell(Event::Done(request));
-    }
-
-    fn ask_messaging(&mut self, request: RequestId, command: messaging::Command, now: Now) {
+    pub(crate) fn ask_messaging(
+        &mut self,
+        request: RequestId,
+        command: messaging::Command,
+        now: Now,
+    ) {
         if let Err(error) = self
             .messaging
             .handle(messaging::Input::Command(request, command), now)
@@ -193,7 +199,16 @@ impl Node {
                     path,
                 }));
             }
-            Content::Receipt { .. } | Content::Renew => {}
+            content @ (Content::Say(_) | Content::Change { .. }) => {
+                self.tell(Event::ContentReceived(ContentReceived {
+                    message,
+                    from,
+                    content,
+                    sent_at,
+                    path,
+                }));
+            }
+            Content::Receipt { .. } | Content::Renew | Content::Group(_) => {}
         }
     }
 
@@ -207,6 +222,7 @@ impl Node {
         if let Some(contacts) = self.people.pair_up(&self.identity, keys.collect()) {
             self.mesh.handle(MeshInput::Contacts(contacts), now);
         }
+        self.board_contacts(&contacts, now);
         let routes = self.mesh.routes();
         let mut tags: BTreeMap<Tag, Address> = BTreeMap::new();
         let strangers = self.people.seen().keys().copied();

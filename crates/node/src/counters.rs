@@ -13,6 +13,7 @@ impl Node {
         list("gossip", self.mesh.gossip().counters(), &mut all);
         list("mail", self.mesh.custody().counters(), &mut all);
         list("messages", self.messaging.counters(), &mut all);
+        list("board", self.board.counters(), &mut all);
         list("sessions", self.sessions.counters(), &mut all);
         all
     }

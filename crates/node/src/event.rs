@@ -1,5 +1,6 @@
 //! What the node tells the shell, and through it the user.
 
+use smartmesh_messaging::{BoardEvent, Content};
 use smartmesh_types::{Address, Duration, MessageId, NodeKey, RequestId, UnixTime};
 
 use crate::FileOffer;
@@ -53,6 +54,8 @@ pub enum Event {
     TextReceived(TextReceived),
     /// A file was offered.
     FileReceived(FileReceived),
+    /// Words with more to them arrived, or a change of an earlier message.
+    ContentReceived(ContentReceived),
     /// A fetch went on.
     FetchProgress {
         /// The file's reference.
@@ -107,6 +110,8 @@ pub enum Event {
     },
     /// Of payments and channels.
     Money(smartmesh_channel::Event),
+    /// There is news on the board, or a [`crate::Command::Board`] was carried out.
+    Board(BoardEvent),
     /// Somebody within a few hops who wishes to be seen.
     Seen {
         /// Whom.
@@ -145,6 +150,21 @@ pub struct FileReceived {
     /// When the sender's clock said it was offered.
     pub sent_at: UnixTime,
     /// How the offer came.
+    pub path: PathKind,
+}
+
+/// Words with more to them, or a change of an earlier message, from a contact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContentReceived {
+    /// The message.
+    pub message: MessageId,
+    /// From whom, proven.
+    pub from: Address,
+    /// What: [`Content::Say`] or [`Content::Change`].
+    pub content: Content,
+    /// When the sender's clock said it was written.
+    pub sent_at: UnixTime,
+    /// How it came.
     pub path: PathKind,
 }
 
@@ -198,6 +218,9 @@ pub enum RefusedReason {
     /// A bounded queue is full.
     #[error("too many things are waiting ({0}); try again when some are done")]
     Full(&'static str),
+    /// There is no such thing.
+    #[error("{0}")]
+    NotFound(String),
     /// No way leads there at this moment.
     #[error("no path to {0} at this moment: {1}")]
     NoPath(Address, String),

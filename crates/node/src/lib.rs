@@ -3,6 +3,7 @@
 //!
 //! Read [`Input`] and [`Output`] first; `wiring.rs` is the data-flow diagram.
 
+mod board;
 mod carried;
 mod command;
 mod commands;
@@ -22,9 +23,16 @@ mod tunnel;
 mod wiring;
 
 pub use command::{Command, FileOffer};
-pub use event::{Event, FileReceived, MessageState, PathKind, RefusedReason, TextReceived};
+pub use event::{
+    ContentReceived, Event, FileReceived, MessageState, PathKind, RefusedReason, TextReceived,
+};
 pub use node::{Config, Input, Node, Output, PersistId, Record, RestoreError};
 pub use smartmesh_mesh::Sabotage;
+pub use smartmesh_messaging::{
+    Alert, Attachment, Board, BoardCommand, BoardEvent, Bulletin, BulletinView, CallForHelp,
+    CallView, Change, Condition, Content, FileOffer as AttachedFile, HelperView, INLINE_BYTES_MAX,
+    Look, Need, PersonRecord, PersonView, Place, RoomView, Say, SourceView, Step,
+};
 pub use snapshot::{
     BundleStatus, ContactStatus, FlowStatus, NearbyStatus, NeighbourStatus, Status,
 };

@@ -133,7 +133,14 @@ impl Node {
     }
 
     pub(crate) fn handle_gossip(&mut self, item: GossipOutput, now: Now) {
-        let GossipOutput::Deliver { kind, payload, .. } = item else {
+        let GossipOutput::Deliver {
+            id,
+            kind,
+            payload,
+            hops,
+            ..
+        } = item
+        else {
             return;
         };
         match kind {
@@ -150,8 +157,11 @@ impl Node {
             GossipKind::MailAck => self
                 .mesh
                 .handle(MeshInput::Custody(CustodyInput::AcksHeard { payload }), now),
-            // Relayed for others; the app shows them.
-            GossipKind::Sos | GossipKind::PublicRoom | GossipKind::Heads => {}
+            GossipKind::Sos | GossipKind::Safety | GossipKind::PublicRoom => {
+                self.post_heard(id.0, payload, hops, now);
+            }
+            // Relayed for others.
+            GossipKind::Heads => {}
         }
     }
 

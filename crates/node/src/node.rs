@@ -6,7 +6,7 @@ use smartmesh_channel::{ChainFact, ContractCall};
 use smartmesh_crypto::{Identity, Seed};
 use smartmesh_mesh::custody::{Custody, CustodyConfig};
 use smartmesh_mesh::{Mesh, MeshConfig, MeshInput, MeshOutput, Sabotage};
-use smartmesh_messaging::Messaging;
+use smartmesh_messaging::{Board, BoardInput, Messaging};
 use smartmesh_session::{SessionConfig, SessionInput, Sessions};
 use smartmesh_types::{
     Address, Destination, Instant, LinkAddr, Now, RadioId, RadioInfo, RequestId, Train,
@@ -147,10 +147,14 @@ pub struct Node {
     pub(crate) identity: Identity,
     pub(crate) mesh: Mesh,
     pub(crate) messaging: Messaging,
+    pub(crate) board: Board,
     pub(crate) sessions: Sessions,
     pub(crate) messages_gate: Gate<smartmesh_messaging::Output>,
     pub(crate) mail_gate: Gate<smartmesh_mesh::custody::CustodyOutput>,
+    pub(crate) board_gate: Gate<smartmesh_messaging::BoardOutput>,
     pub(crate) next_persist: u64,
+    /// Whether people near see the name.
+    pub(crate) visible: bool,
     pub(crate) people: People,
     pub(crate) probes: Probes,
     pub(crate) perf: Perf,
@@ -168,7 +172,10 @@ impl Node {
         let messaging =
             Messaging::new(messaging_config(), &identity, &seed.split("messaging"), now);
         let custody = Custody::new(CustodyConfig::default(), &seed.split("custody"), now);
-        let mut node = Self::with(config, identity, messaging, custody, seed, now);
+        let board = Board::restore(&identity, &config.name, seed, [], now)
+            .expect("no record is damaged where there is none");
+        let cores = (messaging, board, custody);
+        let mut node = Self::with(config, identity, cores, seed, now);
         node.begin(now);
         node
     }
@@ -232,8 +239,22 @@ impl Node {
                 core: "carried mail",
                 reason: error.to_string(),
             })?;
+        let posts = by_core.remove(&BOARD_RECORDS).unwrap_or_default();
+        let posts = posts
+            .into_iter()
+            .map(|(key, value)| smartmesh_messaging::Record {
+                key,
+                value: Some(value),
+            });
+        let board = Board::restore(&identity, &config.name, seed, posts, now).map_err(|error| {
+            RestoreError {
+                core: "the board",
+                reason: error.to_string(),
+            }
+        })?;
+        let cores = (messaging, board, custody);
+        let mut node = Self::with(config, identity, cores, seed, now);
         let money = by_core.remove(&crate::money::MONEY_RECORDS);
-        let mut node = Self::with(config, identity, messaging, custody, seed, now);
         node.keep_money_records(money.unwrap_or_default());
         let files = by_core
             .remove(&carried::CARRIED_RECORDS)
@@ -251,11 +272,11 @@ impl Node {
     fn with(
         config: Config,
         identity: Identity,
-        messaging: Messaging,
-        mut custody: Custody,
+        cores: (Messaging, Board, Custody),
         seed: &Seed,
         now: Now,
     ) -> Self {
+        let (messaging, board, mut custody) = cores;
         custody.set_local(identity.address());
         let mesh = Mesh::new(MeshConfig::default(), &identity, custody, seed, now);
         let sessions = Sessions::new(
@@ -269,10 +290,13 @@ impl Node {
             config,
             mesh,
             messaging,
+            board,
             sessions,
             messages_gate: Gate::default(),
             mail_gate: Gate::default(),
+            board_gate: Gate::default(),
             next_persist: 0,
+            visible: false,
             people: People::default(),
             probes: Probes::new(&seed.split("probes")),
             perf: Perf::default(),
@@ -341,6 +365,7 @@ impl Node {
         let timeouts = [
             self.mesh.next_timeout(),
             self.messaging.next_timeout(),
+            self.board.next_timeout(),
             self.sessions.next_timeout(),
             self.probes.next_timeout(),
             self.perf.next_timeout(),
@@ -360,6 +385,11 @@ impl Node {
         self.mesh.links().neighbours().count()
     }
 
+    /// What people say to everybody near.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
     /// Makes this node cheat from now on; for the simulator.
     pub fn sabotage(&mut self, how: Sabotage) {
         self.mesh.sabotage(how);
@@ -372,6 +402,9 @@ impl Node {
         }
         if due(self.messaging.next_timeout()) {
             let _ = self.messaging.handle(smartmesh_messaging::Input::Tick, now);
+        }
+        if due(self.board.next_timeout()) {
+            let _ = self.board.handle(BoardInput::Tick, now);
         }
         if due(self.sessions.next_timeout()) {
             let _ = self.sessions.handle(SessionInput::Tick, now);
@@ -403,6 +436,9 @@ fn messaging_config() -> smartmesh_messaging::Config {
 
 /// First byte of the keys of messaging's records.
 pub(crate) const MESSAGING_RECORDS: u8 = 1;
+
+/// First byte of the keys of the board's records.
+pub(crate) const BOARD_RECORDS: u8 = 10;
 
 /// First byte of the keys of carried mail's records.
 pub(crate) const CUSTODY_RECORDS: u8 = 2;

@@ -77,6 +77,12 @@ pub struct ContactStatus {
     pub name: Option<String>,
     /// Whether what they send is refused.
     pub blocked: bool,
+    /// Their key, once known.
+    pub key: Option<NodeKey>,
+    /// Whether the user has compared the safety phrase with them.
+    pub verified: bool,
+    /// Whether they wrote without having been added.
+    pub stranger: bool,
     /// Whether a message can already be encrypted to them.
     pub keys_known: bool,
 }

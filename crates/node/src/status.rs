@@ -85,6 +85,9 @@ impl Node {
                 address: contact.address,
                 name: (!contact.name.is_empty()).then_some(contact.name),
                 blocked: contact.standing == Standing::Blocked,
+                key: contact.key,
+                verified: contact.verified,
+                stranger: contact.standing == Standing::Stranger,
                 keys_known: contact.has_keys,
             })
             .collect()

@@ -7,6 +7,7 @@
 //!            ── probe ──→ ping
 //! mesh gossip ── prekeys → messaging        mesh routes ── changed → who is near
 //!             ── mail ───→ carried mail
+//!             ── posts ──→ board ── posts, refusals ──→ gossip
 //! mesh custody ── read ──→ messaging, carried files ── chunks → the store, files
 //! messaging ── packets → flows   ── deposits → custody, carried files → custody   ── prekeys → gossip
 //! channels ── messages → flows   ── calls → chain
@@ -36,11 +37,15 @@ impl Node {
                 self.handle_mesh(output, now);
             } else if let Some(output) = self.messaging.poll_output() {
                 self.gate_message(output);
+            } else if let Some(output) = self.board.poll_output() {
+                self.gate_board(output, now);
             } else if let Some((id, records)) = self.messages_gate.begin(&mut self.next_persist) {
                 self.outputs.push_back(Output::Persist { id, records });
             } else if let Some((id, records)) = self.mail_gate.begin(&mut self.next_persist) {
                 self.outputs.push_back(Output::Persist { id, records });
             } else if let Some((id, records)) = self.carried.gate.begin(&mut self.next_persist) {
+                self.outputs.push_back(Output::Persist { id, records });
+            } else if let Some((id, records)) = self.board_gate.begin(&mut self.next_persist) {
                 self.outputs.push_back(Output::Persist { id, records });
             } else if let Some(output) = self.messages_gate.release() {
                 self.handle_messaging(output, now);
@@ -48,6 +53,8 @@ impl Node {
                 self.handle_custody(output, now);
             } else if let Some(output) = self.carried.gate.release() {
                 self.handle_carried(output, now);
+            } else if let Some(output) = self.board_gate.release() {
+                self.handle_board(output, now);
             } else if let Some(output) = self.sessions.poll_output() {
                 self.handle_session(output, now);
             } else if !self.settle_money(now) && !self.settle_files(now) {
@@ -65,6 +72,9 @@ impl Node {
         }
         self.carried_persisted(id, now);
         self.money_persisted(id, now);
+        for output in self.board_gate.complete(id) {
+            self.handle_board(output, now);
+        }
     }
 
     fn handle_mesh(&mut self, output: MeshOutput, now: Now) {

@@ -3,12 +3,19 @@
 pub(crate) mod chain;
 pub(crate) mod light;
 
+mod near;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use smartmesh_api::Amount;
 use smartmesh_daemon::{ChainChoice, LinkSpec, PeerName};
+
+pub(crate) use near::{
+    BulletinCommand, ConditionWord, ExportForm, NeedWord, RoomCommand, SafeCommand, SosCommand,
+    UrgencyWord, Where,
+};
 
 /// Phones that find each other and talk, with no SIM, no tower and no Internet.
 ///
@@ -71,6 +78,72 @@ pub(crate) enum Command {
         /// Wait up to so many seconds for it to arrive
         #[arg(long, value_name = "S")]
         wait: Option<f64>,
+        /// The id of the message it answers
+        #[arg(long, value_name = "MESSAGE")]
+        reply: Option<String>,
+        /// Both phones remove it so many seconds after it was sent (here) or read (there)
+        #[arg(long, value_name = "S")]
+        vanish: Option<u32>,
+        /// A file to send along
+        #[arg(long)]
+        file: Option<PathBuf>,
+        /// Media type of the file, such as image/jpeg
+        #[arg(long = "type", default_value = "")]
+        media_type: String,
+        /// The file is a picture, and this is a small one of it (at most 8 KiB) that arrives with the message
+        #[arg(long, value_name = "FILE", requires = "file")]
+        thumbnail: Option<PathBuf>,
+        /// The file is something spoken of so many milliseconds
+        #[arg(
+            long,
+            value_name = "MS",
+            requires = "file",
+            conflicts_with = "thumbnail"
+        )]
+        voice: Option<u32>,
+    },
+    /// Put a sign on a message
+    React {
+        /// The message's id
+        message: String,
+        /// The sign; an empty one takes it back
+        emoji: String,
+    },
+    /// Give a message of yours other words, on both phones
+    Edit {
+        /// The message's id
+        message: String,
+        /// The words
+        text: String,
+    },
+    /// Remove a message from this phone
+    Delete {
+        /// The message's id
+        message: String,
+        /// Ask the other phone to remove it too; for messages of yours
+        #[arg(long)]
+        everyone: bool,
+    },
+    /// Find messages by words or parts of words
+    Search {
+        /// The words; all of them must be in a message
+        words: String,
+        /// Only with this person or in this group
+        #[arg(long)]
+        with: Option<String>,
+    },
+    /// Show all conversations, the newest first
+    Chats,
+    /// Compare a short phrase with a contact, to know that nobody stands between you
+    Verify {
+        /// An address or a contact's name
+        who: String,
+        /// The phrase is the same on both phones
+        #[arg(long, conflicts_with = "no")]
+        yes: bool,
+        /// It is not, or no longer to be trusted
+        #[arg(long)]
+        no: bool,
     },
     /// Show received messages, and tell their senders that they were read
     Inbox {
@@ -83,6 +156,65 @@ pub(crate) enum Command {
         /// Show sent messages and where they are, too
         #[arg(long)]
         all: bool,
+    },
+    /// Call for help: every phone in reach shows it, before everything else and free of charge
+    #[command(args_conflicts_with_subcommands = true)]
+    Sos {
+        /// What happened; about 100 letters fit
+        note: Option<String>,
+        /// What is needed most
+        #[arg(long, value_enum, default_value_t = NeedWord::Unknown)]
+        need: NeedWord,
+        /// How many people are in need
+        #[arg(long, default_value_t = 0)]
+        people: u8,
+        /// Charge of the phone in percent
+        #[arg(long, value_parser = clap::value_parser!(u8).range(0..=100))]
+        battery: Option<u8>,
+        #[command(flatten)]
+        place: Where,
+        #[command(subcommand)]
+        command: Option<SosCommand>,
+    },
+    /// Say that you, or somebody else, are safe; look for people
+    #[command(args_conflicts_with_subcommands = true)]
+    Safe {
+        /// Who [default: you]
+        name: Option<String>,
+        /// What tells them from others of that name: a village, a parent
+        #[arg(long, default_value = "")]
+        about: String,
+        /// How they are
+        #[arg(long, value_enum, default_value_t = ConditionWord::Safe)]
+        condition: ConditionWord,
+        /// More
+        #[arg(long, default_value = "")]
+        note: String,
+        #[command(flatten)]
+        place: Where,
+        #[command(subcommand)]
+        command: Option<SafeCommand>,
+    },
+    /// Word from authorities whose keys you have pinned
+    Bulletin {
+        #[command(subcommand)]
+        command: BulletinCommand,
+    },
+    /// The public room: what is said by everybody near
+    #[command(args_conflicts_with_subcommands = true)]
+    Room {
+        /// Words to say; without them the room is shown
+        text: Option<String>,
+        /// Go on showing what is said
+        #[arg(long)]
+        follow: bool,
+        #[command(subcommand)]
+        command: Option<RoomCommand>,
+    },
+    /// Change what you are called
+    Name {
+        /// The new name
+        name: String,
     },
     /// Store a file and offer it to somebody
     Share {

@@ -138,6 +138,15 @@ impl Client {
         check(request.call().map_err(|_| self.gone())?).map(drop)
     }
 
+    /// Deletes where the answer has a body.
+    pub(crate) fn delete_for<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let request = self
+            .agent
+            .delete(self.full(path))
+            .header("Authorization", self.bearer());
+        read(check(request.call().map_err(|_| self.gone())?)?)
+    }
+
     /// Sends a file as it is read.
     pub(crate) fn upload<T: DeserializeOwned>(
         &self,

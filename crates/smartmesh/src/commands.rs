@@ -2,6 +2,7 @@
 
 mod chain;
 mod channel;
+mod chats;
 mod demo;
 mod files;
 mod light;
@@ -10,6 +11,8 @@ mod money;
 mod open;
 mod pay;
 mod people;
+mod room;
+mod safety;
 mod tools;
 mod up;
 mod wallet;
@@ -43,11 +46,80 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Contacts {
             change: Some(change),
         } => people::change(&client()?, change),
-        Command::Send { to, text, wait } => messages::send(&client()?, format, to, text, wait),
+        Command::Send {
+            to,
+            text,
+            wait,
+            reply,
+            vanish,
+            file,
+            media_type,
+            thumbnail,
+            voice,
+        } => {
+            let more = messages::More {
+                reply,
+                vanish,
+                file,
+                media_type,
+                thumbnail,
+                voice,
+            };
+            messages::send(&client()?, format, to, text, wait, more)
+        }
+        Command::React { message, emoji } => chats::react(&client()?, format, &message, emoji),
+        Command::Edit { message, text } => chats::edit(&client()?, format, &message, text),
+        Command::Delete { message, everyone } => chats::delete(&client()?, &message, everyone),
+        Command::Search { words, with } => {
+            chats::search(&client()?, format, &words, with.as_deref())
+        }
+        Command::Chats => chats::list(&client()?, format),
+        Command::Verify { who, yes, no } => chats::verify(&client()?, format, &who, yes, no),
         Command::Inbox { follow, peek, all } => {
             let view = messages::View { follow, peek, all };
             messages::inbox(&client()?, format, view)
         }
+        Command::Sos {
+            note,
+            need,
+            people,
+            battery,
+            place,
+            command,
+        } => {
+            let cry = safety::Cry {
+                note,
+                need,
+                people,
+                battery,
+                place,
+            };
+            safety::sos(&client()?, format, cry, command)
+        }
+        Command::Safe {
+            name,
+            about,
+            condition,
+            note,
+            place,
+            command,
+        } => {
+            let word = safety::Word {
+                name,
+                about,
+                condition,
+                note,
+                place,
+            };
+            safety::safe(&client()?, format, word, command)
+        }
+        Command::Bulletin { command } => safety::bulletin(&client()?, format, command),
+        Command::Room {
+            text,
+            follow,
+            command,
+        } => room::room(&client()?, format, text, follow, command),
+        Command::Name { name } => people::name(&client()?, format, name),
         Command::Share {
             file,
             to,

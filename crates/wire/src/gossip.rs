@@ -30,11 +30,13 @@ pub const ITEMS_MAX: usize = 64;
 /// Most ids in one digest or request.
 pub const IDS_MAX: usize = 512;
 
-/// What an item is about; a lower code goes first.
+/// What an item is about, in the order in which items are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GossipKind {
     /// A call for help.
     Sos,
+    /// How people are, and word from authorities.
+    Safety,
     /// Held mail is announced to readers in the zone.
     MailOffer,
     /// Receipts that clear copies of carried mail.
@@ -49,8 +51,9 @@ pub enum GossipKind {
 
 impl GossipKind {
     /// All kinds, in the order in which they are sent.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Sos,
+        Self::Safety,
         Self::MailOffer,
         Self::MailAck,
         Self::Prekeys,
@@ -67,6 +70,7 @@ impl GossipKind {
             Self::Prekeys => 3,
             Self::Heads => 4,
             Self::PublicRoom => 5,
+            Self::Safety => 6,
         }
     }
 
@@ -79,6 +83,7 @@ impl GossipKind {
             3 => Some(Self::Prekeys),
             4 => Some(Self::Heads),
             5 => Some(Self::PublicRoom),
+            6 => Some(Self::Safety),
             _ => None,
         }
     }
@@ -87,9 +92,12 @@ impl GossipKind {
     pub const fn payload_bytes_max(self) -> usize {
         match self {
             Self::Sos => SOS_BYTES_MAX,
-            Self::MailOffer | Self::MailAck | Self::Prekeys | Self::Heads | Self::PublicRoom => {
-                PAYLOAD_BYTES_MAX
-            }
+            Self::Safety
+            | Self::MailOffer
+            | Self::MailAck
+            | Self::Prekeys
+            | Self::Heads
+            | Self::PublicRoom => PAYLOAD_BYTES_MAX,
         }
     }
 }
@@ -273,6 +281,6 @@ mod tests {
         for kind in GossipKind::ALL {
             assert_eq!(GossipKind::from_code(kind.code()), Some(kind));
         }
-        assert_eq!(GossipKind::from_code(6), None);
+        assert_eq!(GossipKind::from_code(7), None);
     }
 }

@@ -183,7 +183,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     Some(*head)
 }
 
-fn to_base32(bytes: &[u8]) -> String {
+pub(crate) fn to_base32(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().saturating_mul(8).div_ceil(5));
     for group in bytes.chunks(5) {
         let mut block = [0; 5];
@@ -202,7 +202,7 @@ fn to_base32(bytes: &[u8]) -> String {
     text
 }
 
-fn from_base32(text: &str) -> Result<Vec<u8>, BundleError> {
+pub(crate) fn from_base32(text: &str) -> Result<Vec<u8>, BundleError> {
     let mut bytes = Vec::with_capacity(text.len());
     let (mut bits, mut held) = (0_u64, 0_u32);
     for (position, character) in text.bytes().enumerate() {

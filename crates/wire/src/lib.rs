@@ -13,7 +13,9 @@ pub mod ids;
 pub mod invite;
 pub mod link;
 pub mod message;
+pub mod mute_list;
 pub mod payment;
+pub mod post;
 pub mod route;
 
 pub use family::{Family, FamilyError};

@@ -17,11 +17,18 @@
 //! ```
 //!
 //! The whole has a length of 256, 512, 1024, … or 32,768 bytes. The envelope is CBOR (a map, fields by number), then zeros.
-//! Inside it is an Olm message whose text is the body: again CBOR.
+//! Inside it is an Olm message whose text is the body: again CBOR, see [`Body`].
+
+mod body;
 
 use minicbor::{Decode, Encode};
 use smartmesh_types::{Address, MessageId, UnixTime};
 use thiserror::Error;
+
+pub use body::{
+    Attachment, Body, Change, Content, EMOJI_BYTES_MAX, FileOffer, GROUP_BYTES_MAX,
+    INLINE_BYTES_MAX, Look, Say, THUMBNAIL_BYTES_MAX, WAVEFORM_BYTES_MAX,
+};
 
 /// The longest text of one message, in bytes of UTF-8; longer things are files.
 pub const TEXT_BYTES_MAX: usize = 16 * 1024;
@@ -258,201 +265,6 @@ impl Envelope {
     }
 }
 
-/// An offered file: where its bytes are, and what to call it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileOffer {
-    /// A Swarm reference: 32 bytes plain, 64 bytes with the key.
-    pub reference: Vec<u8>,
-    /// The name its sender gave it, 1 to [`FILE_NAME_BYTES_MAX`] bytes; not to be used as a path.
-    pub name: String,
-    /// The file's size in bytes, as the sender says.
-    pub bytes: u64,
-    /// Its media type as the sender says, such as `image/jpeg`; at most [`MEDIA_TYPE_BYTES_MAX`] bytes.
-    pub media_type: String,
-}
-
-/// What a message says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// Words, at most [`TEXT_BYTES_MAX`].
-    Text(String),
-    /// A file to fetch.
-    File(FileOffer),
-    /// Receipts, for when they cannot go over a flow; at most [`RECEIPT_IDS_MAX`] each.
-    Receipt {
-        /// These have arrived.
-        arrived: Vec<MessageId>,
-        /// These have been read.
-        read: Vec<MessageId>,
-    },
-    /// Nothing but a new ratchet session: the sender could not open what came before, which shall be sent again.
-    Renew,
-    /// Something of a later version.
-    Unsupported {
-        /// Its kind.
-        kind: u8,
-    },
-}
-
-/// The text inside the ratchet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Body {
-    /// The same as the envelope's.
-    pub id: MessageId,
-    /// When it was written, by the sender's clock.
-    pub sent_at: UnixTime,
-    /// What it says.
-    pub content: Content,
-}
-
-#[derive(Encode, Decode)]
-#[cbor(map)]
-struct BodyFields {
-    #[cbor(n(0), with = "minicbor::bytes")]
-    id: [u8; 16],
-    #[n(1)]
-    sent_at: u64,
-    #[n(2)]
-    kind: u8,
-    #[n(3)]
-    text: Option<String>,
-    #[n(4)]
-    file: Option<FileFields>,
-    #[cbor(n(5), with = "minicbor::bytes")]
-    arrived: Option<Vec<u8>>,
-    #[cbor(n(6), with = "minicbor::bytes")]
-    read: Option<Vec<u8>>,
-}
-
-#[derive(Encode, Decode)]
-#[cbor(map)]
-struct FileFields {
-    #[cbor(n(0), with = "minicbor::bytes")]
-    reference: Vec<u8>,
-    #[n(1)]
-    name: String,
-    #[n(2)]
-    bytes: u64,
-    #[n(3)]
-    media_type: String,
-}
-
-impl Content {
-    /// Whether each part is within its limits, so that it can be sent.
-    ///
-    /// # Errors
-    /// If one is not.
-    pub fn verify(&self) -> Result<(), MessageError> {
-        let good = match self {
-            Self::Text(text) => text.len() <= TEXT_BYTES_MAX,
-            Self::File(file) => {
-                matches!(file.reference.len(), 32 | 64)
-                    && (1..=FILE_NAME_BYTES_MAX).contains(&file.name.len())
-                    && file.media_type.len() <= MEDIA_TYPE_BYTES_MAX
-            }
-            Self::Receipt { arrived, read } => {
-                arrived.len() <= RECEIPT_IDS_MAX && read.len() <= RECEIPT_IDS_MAX
-            }
-            Self::Renew | Self::Unsupported { .. } => true,
-        };
-        good.then_some(()).ok_or(MessageError::Field)
-    }
-
-    /// The kind's byte.
-    pub fn kind(&self) -> u8 {
-        match self {
-            Self::Text(_) => 1,
-            Self::File(_) => 2,
-            Self::Receipt { .. } => 3,
-            Self::Renew => 4,
-            Self::Unsupported { kind } => *kind,
-        }
-    }
-}
-
-impl Body {
-    /// The body's bytes.
-    ///
-    /// # Errors
-    /// If a part is beyond its limit.
-    pub fn encode(&self) -> Result<Vec<u8>, MessageError> {
-        self.content.verify()?;
-        let mut fields = BodyFields {
-            id: self.id.0,
-            sent_at: self.sent_at.as_secs(),
-            kind: self.content.kind(),
-            text: None,
-            file: None,
-            arrived: None,
-            read: None,
-        };
-        match &self.content {
-            Content::Text(text) => fields.text = Some(text.clone()),
-            Content::File(file) => {
-                fields.file = Some(FileFields {
-                    reference: file.reference.clone(),
-                    name: file.name.clone(),
-                    bytes: file.bytes,
-                    media_type: file.media_type.clone(),
-                });
-            }
-            Content::Receipt { arrived, read } => {
-                fields.arrived = Some(join(arrived));
-                fields.read = Some(join(read));
-            }
-            Content::Renew | Content::Unsupported { .. } => {}
-        }
-        minicbor::to_vec(fields).map_err(|_| MessageError::Cbor)
-    }
-
-    /// Reads a body. A kind of a later version becomes [`Content::Unsupported`].
-    ///
-    /// # Errors
-    /// If it is not well-formed or a part is beyond its limit.
-    pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
-        if bytes.len() > SEALED_BYTES_MAX {
-            return Err(MessageError::Length(bytes.len()));
-        }
-        let fields: BodyFields = minicbor::decode(bytes).map_err(|_| MessageError::Cbor)?;
-        let content = match fields.kind {
-            1 => Content::Text(fields.text.ok_or(MessageError::Field)?),
-            2 => {
-                let file = fields.file.ok_or(MessageError::Field)?;
-                Content::File(FileOffer {
-                    reference: file.reference,
-                    name: file.name,
-                    bytes: file.bytes,
-                    media_type: file.media_type,
-                })
-            }
-            3 => Content::Receipt {
-                arrived: split(&fields.arrived.unwrap_or_default())?,
-                read: split(&fields.read.unwrap_or_default())?,
-            },
-            4 => Content::Renew,
-            kind => Content::Unsupported { kind },
-        };
-        content.verify()?;
-        Ok(Self {
-            id: MessageId(fields.id),
-            sent_at: UnixTime::from_secs(fields.sent_at),
-            content,
-        })
-    }
-}
-
-fn join(ids: &[MessageId]) -> Vec<u8> {
-    ids.iter().flat_map(|id| id.0).collect()
-}
-
-fn split(bytes: &[u8]) -> Result<Vec<MessageId>, MessageError> {
-    let (ids, rest) = bytes.as_chunks();
-    if !rest.is_empty() || ids.len() > RECEIPT_IDS_MAX {
-        return Err(MessageError::Field);
-    }
-    Ok(ids.iter().map(|id| MessageId(*id)).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::collection::vec;
@@ -464,29 +276,7 @@ mod tests {
         vec(any::<[u8; 16]>().prop_map(MessageId), 0..=RECEIPT_IDS_MAX)
     }
 
-    fn content() -> impl Strategy<Value = Content> {
-        let file = (any::<bool>(), "\\PC{1,40}", any::<u64>(), "[a-z/]{0,40}");
-        prop_oneof![
-            "\\PC{0,400}".prop_map(Content::Text),
-            file.prop_map(|(long, name, bytes, media_type)| Content::File(FileOffer {
-                reference: vec![7; if long { 64 } else { 32 }],
-                name,
-                bytes,
-                media_type,
-            })),
-            (ids(), ids()).prop_map(|(arrived, read)| Content::Receipt { arrived, read }),
-            Just(Content::Renew),
-            (5_u8..).prop_map(|kind| Content::Unsupported { kind }),
-        ]
-    }
-
     proptest! {
-        #[test]
-        fn bodies_round_trip(id in any::<[u8; 16]>(), at in any::<u64>(), content in content()) {
-            let body = Body { id: MessageId(id), sent_at: UnixTime::from_secs(at), content };
-            prop_assert_eq!(Body::decode(&body.encode().unwrap()), Ok(body));
-        }
-
         #[test]
         fn envelopes_round_trip_at_padded_lengths(
             id in any::<[u8; 16]>(),

@@ -1,5 +1,5 @@
 use super::*;
-use smartmesh_api::Direction;
+use smartmesh_api::{Direction, Reaction};
 use smartmesh_crypto::Seed;
 
 fn open(path: &Path, key: u8) -> Result<Database, DatabaseError> {
@@ -20,16 +20,12 @@ fn record(key: &[u8], value: Option<&[u8]>) -> Record {
 fn message(id: &str, text: &str) -> Message {
     Message {
         id: id.to_owned(),
-        sequence: 0,
         peer: "fd53:4d00::1".to_owned(),
-        peer_name: None,
         direction: Direction::Out,
         text: text.to_owned(),
-        file: None,
         sent_at: 5,
-        path: None,
         state: Some(MessageState::Sent),
-        read: false,
+        ..Message::default()
     }
 }
 
@@ -102,10 +98,13 @@ fn history_has_an_order_and_keeps_each_message_once() {
                 id: "a".into(),
                 state: MessageState::Arrived,
             },
-            Write::Read { id: "b".into() },
+            Write::Read {
+                id: "b".into(),
+                at: 7,
+            },
         ])
         .unwrap();
-    let all = database.messages(0, 10, None).unwrap();
+    let all = database.messages(Page::After(0), 10, None).unwrap();
     assert_eq!(database.last_sequence().unwrap(), 2);
     assert_eq!(
         all.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(),
@@ -114,12 +113,15 @@ fn history_has_an_order_and_keeps_each_message_once() {
     assert_eq!(all[0].state, Some(MessageState::Arrived));
     assert!(all[1].read);
     assert_eq!(
-        database.messages(all[0].sequence, 10, None).unwrap().len(),
+        database
+            .messages(Page::After(all[0].sequence), 10, None)
+            .unwrap()
+            .len(),
         1
     );
     assert!(
         database
-            .messages(0, 10, Some("somebody else"))
+            .messages(Page::After(0), 10, Some("somebody else"))
             .unwrap()
             .is_empty()
     );
@@ -229,4 +231,186 @@ fn a_full_disk_loses_nothing_and_writing_goes_on_when_there_is_space() {
         .unwrap();
     database.apply(&[big]).unwrap();
     assert!(database.chunk(&[49; 32]).unwrap().is_some());
+}
+
+/// The history as version 2 of the database kept it: without conversations.
+#[test]
+fn messages_of_an_older_database_are_sorted_into_conversations() {
+    let folder = folder();
+    let path = folder.path().join(FILE);
+    let key = StoreKey::new([1; 32]);
+    let mut rng = Seed::new([2; 32]).rng();
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch(MIGRATIONS[0]).unwrap();
+    connection.execute_batch(MIGRATIONS[1]).unwrap();
+    connection.pragma_update(None, "user_version", 2).unwrap();
+    for n in 0..2_500_u32 {
+        let old = serde_json::json!({
+            "id": format!("{n}"), "sequence": n, "peer": if n % 2 == 0 { "fd53:4d00::1" } else { "fd53:4d00::2" },
+            "direction": "in", "text": format!("number {n}"), "sent_at": 5, "read": n < 2_400,
+        });
+        let place = key.place("messages", format!("{n}").as_bytes());
+        let sealed = key.seal(&place, old.to_string().as_bytes(), &mut rng);
+        connection
+            .execute(
+                "INSERT INTO messages(sequence, place, sealed) VALUES(?1, ?2, ?3)",
+                params![n + 1, place, sealed],
+            )
+            .unwrap();
+    }
+    drop(connection);
+    let database = open(&path, 1).unwrap();
+    let conversations = database.conversations().unwrap();
+    let shown: Vec<_> = conversations
+        .iter()
+        .map(|one| (one.peer.as_str(), one.last.text.as_str(), one.unread))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("fd53:4d00::2", "number 2499", 50),
+            ("fd53:4d00::1", "number 2498", 50)
+        ]
+    );
+    let page = database
+        .messages(
+            Page::Before(conversations[0].last.sequence),
+            3,
+            Some("fd53:4d00::2"),
+        )
+        .unwrap();
+    let texts: Vec<_> = page.iter().map(|one| one.text.as_str()).collect();
+    assert_eq!(texts, ["number 2493", "number 2495", "number 2497"]);
+}
+
+fn change(target: &str, who: &str, at: u64, kind: ChangeKind) -> Write {
+    Write::Change(Box::new(MessageChange {
+        target: target.to_owned(),
+        who: who.to_owned(),
+        own: false,
+        at,
+        kind,
+    }))
+}
+
+fn received(id: &str, sequence: u64, text: &str) -> Write {
+    Write::Message(Box::new(Message {
+        sequence,
+        direction: Direction::In,
+        state: None,
+        ..message(id, text)
+    }))
+}
+
+#[test]
+fn what_is_said_about_a_message_takes_effect_whenever_it_comes_and_by_its_author_alone() {
+    let folder = folder();
+    let mut database = open(&folder.path().join(FILE), 1).unwrap();
+    let (author, other) = ("fd53:4d00::1", "fd53:4d00::2");
+    let edit = |text: &str| ChangeKind::Edit(text.to_owned());
+    let react = |emoji: &str| ChangeKind::React(emoji.to_owned());
+    // The second edit comes first, the first one late, a stranger's never counts.
+    database
+        .apply(&[
+            change("a", author, 20, edit("second")),
+            change("a", author, 10, edit("first")),
+            change("a", other, 30, edit("forged")),
+            change("a", other, 30, ChangeKind::Delete),
+            change("a", other, 31, react("+")),
+            received("a", 1, "original"),
+        ])
+        .unwrap();
+    let shown = database.message("a").unwrap().unwrap();
+    assert_eq!((shown.text.as_str(), shown.edited_at), ("second", Some(20)));
+    let sign = Reaction {
+        who: other.to_owned(),
+        own: false,
+        emoji: "+".to_owned(),
+    };
+    assert_eq!(shown.reactions, [sign]);
+    database
+        .apply(&[
+            change("a", other, 40, react("")),
+            change("a", author, 41, ChangeKind::Delete),
+            change("a", author, 42, edit("back")),
+        ])
+        .unwrap();
+    let gone = database.message("a").unwrap().unwrap();
+    assert!(gone.deleted && gone.text.is_empty() && gone.reactions.is_empty());
+    assert_eq!(gone.sequence, 1);
+}
+
+#[test]
+fn words_are_found_in_every_script_and_the_index_follows_the_history() {
+    let folder = folder();
+    let mut database = open(&folder.path().join(FILE), 1).unwrap();
+    let texts = [
+        "Meet me at the bridge",
+        "Réunion au pont, demain",
+        "明天在桥边见面",
+        "نلتقي عند الجسر",
+        "100% sure_thing",
+    ];
+    for (n, text) in (1..).zip(texts) {
+        database
+            .apply(&[received(&n.to_string(), n, text)])
+            .unwrap();
+    }
+    let find = |database: &Database, query: &str| -> Vec<String> {
+        let found = database.search(query, None, 10).unwrap();
+        found.into_iter().map(|message| message.text).collect()
+    };
+    for (query, expected) in [
+        ("BRIDGE meet", texts[0]),
+        ("reunion", texts[1]),
+        ("桥边", texts[2]),
+        ("الجسر", texts[3]),
+        ("0% e_", texts[4]),
+    ] {
+        assert_eq!(find(&database, query), [expected], "{query}");
+    }
+    assert!(find(&database, "\" OR text:bridge").is_empty());
+    assert!(find(&database, " ").is_empty());
+    database
+        .apply(&[
+            change(
+                "1",
+                "fd53:4d00::1",
+                9,
+                ChangeKind::Edit("Meet me at the mill".into()),
+            ),
+            Write::Remove {
+                ids: vec!["2".into()],
+            },
+            received("6", 6, "the bridge is gone"),
+        ])
+        .unwrap();
+    assert_eq!(find(&database, "bridge"), ["the bridge is gone"]);
+    assert_eq!(find(&database, "mill"), ["Meet me at the mill"]);
+    assert!(find(&database, "pont").is_empty());
+}
+
+#[test]
+fn a_message_vanishes_when_its_time_after_reading_is_over() {
+    let folder = folder();
+    let mut database = open(&folder.path().join(FILE), 1).unwrap();
+    let mut secret = message("s", "secret");
+    secret.direction = Direction::In;
+    secret.sequence = 1;
+    secret.vanish_secs = Some(60);
+    let read = |at| Write::Read { id: "s".into(), at };
+    database
+        .apply(&[Write::Message(Box::new(secret)), received("k", 2, "kept")])
+        .unwrap();
+    assert!(
+        database.vanished(10_000).unwrap().is_empty(),
+        "not read yet"
+    );
+    database.apply(&[read(1_000), read(1_050)]).unwrap();
+    assert!(database.vanished(1_059).unwrap().is_empty());
+    let ids = database.vanished(1_060).unwrap();
+    assert_eq!(ids, ["s"]);
+    database.apply(&[Write::Remove { ids }]).unwrap();
+    assert_eq!(database.message("s").unwrap(), None);
+    assert_eq!(database.conversations().unwrap()[0].last.id, "k");
 }

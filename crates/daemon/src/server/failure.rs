@@ -81,7 +81,7 @@ impl Failure {
     pub(crate) fn refused(reason: &RefusedReason) -> Self {
         let status = match reason {
             RefusedReason::NotAnInvite(_) | RefusedReason::Invalid(_) => StatusCode::BAD_REQUEST,
-            RefusedReason::UnknownContact(_) => StatusCode::NOT_FOUND,
+            RefusedReason::UnknownContact(_) | RefusedReason::NotFound(_) => StatusCode::NOT_FOUND,
             RefusedReason::Money(_) => StatusCode::CONFLICT,
             RefusedReason::Full(_) => StatusCode::TOO_MANY_REQUESTS,
             RefusedReason::NoPath(..) => StatusCode::BAD_GATEWAY,
@@ -97,6 +97,7 @@ impl Failure {
             RefusedReason::UnknownContact(_)
             | RefusedReason::Invalid(_)
             | RefusedReason::Money(_)
+            | RefusedReason::NotFound(_)
             | RefusedReason::Full(_) => None,
         };
         let failure = Self::new(status, reason.to_string());

@@ -11,7 +11,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde::Deserialize;
 use smartmesh_api::{FetchState, File, FileOffer, Message, Shared};
-use smartmesh_node::Command;
+use smartmesh_node::{Command, INLINE_BYTES_MAX};
 use smartmesh_storage::{Chunk, Reader, Reference, Splitter};
 use tokio::sync::mpsc;
 use utoipa::IntoParams;
@@ -20,7 +20,7 @@ use super::messages::find;
 use super::{Api, Failure};
 use crate::ask::{Answer, Ask};
 use crate::convert;
-use crate::database::Write;
+use crate::database::{Page, Write};
 use crate::entropy;
 
 /// The largest file that is taken in, in bytes.
@@ -29,6 +29,8 @@ const FILE_BYTES_MAX: u64 = 4 << 30;
 const NAME_BYTES_MAX: usize = 255;
 /// Chunks given to the disk at a time.
 const CHUNKS_A_WRITE: usize = 64;
+/// Hex digits of a plain reference.
+const PLAIN_DIGITS: usize = 64;
 /// Pieces of a file on their way to a client.
 const PIECES_MAX: usize = 16;
 
@@ -134,7 +136,7 @@ async fn store(api: &Api, chunks: &mut Vec<Chunk>) -> Result<(), Failure> {
 pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<File>>, Failure> {
     let messages = api
         .disk
-        .read(|database| database.messages(0, usize::MAX, None))
+        .read(|database| database.messages(Page::After(0), usize::MAX, None))
         .await??;
     let mut files = Vec::new();
     for message in messages {
@@ -253,6 +255,35 @@ pub(super) async fn content(
     );
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(file.size));
     Ok(response)
+}
+
+/// The whole of a file that is small enough to ride inside a message, if its reference is plain.
+///
+/// # Errors
+/// If the file is not here.
+pub(super) async fn small(api: &Api, file: &FileOffer) -> Result<Option<Vec<u8>>, Failure> {
+    if fetch_state(api, &file.reference).await? != FetchState::Complete {
+        return Err(Failure::not_found_thing("this file is not stored here")
+            .advise("store it with `POST /v1/files` first"));
+    }
+    let reference = hex::decode(&file.reference)
+        .ok()
+        .and_then(|bytes| Reference::from_bytes(&bytes).ok())
+        .ok_or_else(|| Failure::bad_request("the file's reference is damaged"))?;
+    let size = usize::try_from(file.size).unwrap_or(usize::MAX);
+    if size > INLINE_BYTES_MAX || file.reference.len() != PLAIN_DIGITS {
+        return Ok(None);
+    }
+    let (pieces, mut receiver) = mpsc::channel(PIECES_MAX);
+    send_pieces(api, reference, &pieces)
+        .await
+        .map_err(Failure::not_found_thing)?;
+    drop(pieces);
+    let mut bytes = Vec::new();
+    while let Some(piece) = receiver.recv().await {
+        bytes.extend_from_slice(&piece.unwrap_or_default());
+    }
+    Ok((bytes.len() == size).then_some(bytes))
 }
 
 async fn send_pieces(

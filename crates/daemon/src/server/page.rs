@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
-use super::{door, events, failure, files, messages, money, people, tools};
+use super::{door, events, failure, files, messages, money, people, room, safety, tools};
 use crate::app;
 
 /// A file of the app, or the answer that there is no such path.
@@ -39,10 +39,14 @@ pub(super) fn described() -> utoipa::openapi::OpenApi {
     paths(
         tools::status, tools::doctor, tools::ping, tools::trace, tools::perf, tools::visibility, tools::shutdown,
         door::key, door::sign_out,
-        people::id, people::set_name, people::invite, people::nearby, people::contacts, people::add, people::forget, people::rename, people::block,
-        messages::list, messages::send, messages::show, messages::read, messages::cancel,
+        people::id, people::set_name, people::invite, people::nearby, people::contacts, people::add, people::forget, people::rename, people::block, people::phrase, people::verify,
+        messages::list, messages::send, messages::show, messages::read, messages::cancel, messages::react, messages::edit, messages::delete,
+        messages::search, messages::conversations, messages::clear, messages::read_all,
         files::list, files::share, files::fetch, files::cancel, files::content,
         money::wallet, money::history, money::backup, money::restore, money::authorise, money::submit, money::request, money::pay,
+        safety::call, safety::call_off, safety::calls, safety::claim, safety::export_calls, safety::report, safety::people,
+        safety::export_people, safety::bulletins, safety::publish, safety::pins, safety::pin, safety::unpin,
+        room::list, room::say, room::mutes, room::mute, room::unmute, room::mute_list, room::adopt,
         events::stream,
     ),
     components(schemas(smartmesh_api::Event, smartmesh_api::ErrorBody)),

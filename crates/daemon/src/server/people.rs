@@ -3,8 +3,10 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use smartmesh_api::{
-    AddContact, Added, BlockContact, Contact, Identity, Invite, Nearby, RenameContact, SetName,
+    AddContact, Added, BlockContact, Contact, Identity, Invite, Nearby, Phrase, RenameContact,
+    SetName, VerifyContact,
 };
+use smartmesh_crypto::SafetyPhrase;
 use smartmesh_node::Command;
 
 use super::{Api, Failure, Name};
@@ -104,6 +106,41 @@ pub(super) async fn rename(
     })
     .await
     .map(drop)
+}
+
+/// What two people read to each other to know that nobody stands between them.
+#[utoipa::path(get, path = "/v1/contacts/{address}/phrase", params(("address" = String, Path, description = "an address or a contact's name")), responses((status = 200, body = Phrase)))]
+pub(super) async fn phrase(
+    State(api): State<Api>,
+    Path(who): Path<String>,
+) -> Result<Json<Phrase>, Failure> {
+    let address = api.person(&who).await?;
+    let contacts = api.contact_list().await?;
+    let contact = contacts.iter().find(|contact| contact.address == address);
+    let contact = contact.ok_or_else(|| Failure::not_found_thing("there is no such contact"))?;
+    let key = contact.key.ok_or_else(|| {
+        Failure::bad_request("their key is not known yet")
+            .advise("meet them, so that both phones are in reach, or add their invite")
+    })?;
+    let phrase = SafetyPhrase::of(&api.info.key, &key);
+    Ok(Json(Phrase {
+        words: phrase.words,
+        digits: phrase.digits,
+        verified: contact.verified,
+    }))
+}
+
+/// Notes whether the phrase is the same on both phones.
+#[utoipa::path(post, path = "/v1/contacts/{address}/verified", params(("address" = String, Path, description = "an address or a contact's name")), request_body = VerifyContact, responses((status = 200)))]
+pub(super) async fn verify(
+    State(api): State<Api>,
+    Path(who): Path<String>,
+    Json(body): Json<VerifyContact>,
+) -> Result<(), Failure> {
+    let address = api.person(&who).await?;
+    let verified = body.verified;
+    let command = Command::VerifyContact { address, verified };
+    api.command(command).await.map(drop)
 }
 
 /// Refuses or accepts again what a contact sends.

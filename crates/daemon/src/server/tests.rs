@@ -263,14 +263,8 @@ async fn files_come_in_and_go_out_in_chunks_and_not_under_this_origin() {
         id: "ab".into(),
         sequence: 1,
         peer: "fd53:4d00::1".into(),
-        peer_name: None,
-        direction: smartmesh_api::Direction::In,
-        text: String::new(),
         file: Some(shared.file),
-        sent_at: 0,
-        path: None,
-        state: None,
-        read: false,
+        ..smartmesh_api::Message::default()
     };
     test.disk
         .save(Write::Message(Box::new(message)))

@@ -95,6 +95,7 @@ pub(super) async fn trace(
         | Answer::Invite(_)
         | Answer::Added(_)
         | Answer::Queued(_)
+        | Answer::Posted(_)
         | Answer::Pong { .. }
         | Answer::Perf { .. } => Vec::new(),
     };

@@ -39,7 +39,8 @@ impl Bucket {
     pub(super) fn outgoing(kind: GossipKind, rate: u32, link: u32, now: Instant) -> Self {
         let link = match kind {
             GossipKind::Sos => link.saturating_mul(8),
-            GossipKind::MailOffer
+            GossipKind::Safety
+            | GossipKind::MailOffer
             | GossipKind::MailAck
             | GossipKind::Prekeys
             | GossipKind::Heads
@@ -118,7 +119,7 @@ impl Bucket {
 /// The bytes per second of one kind: the room and alarms may take the whole rate, the others half.
 fn share(kind: GossipKind, rate: u32) -> u32 {
     match kind {
-        GossipKind::Sos | GossipKind::PublicRoom => rate,
+        GossipKind::Sos | GossipKind::Safety | GossipKind::PublicRoom => rate,
         GossipKind::MailOffer | GossipKind::MailAck | GossipKind::Prekeys | GossipKind::Heads => {
             rate / 2
         }

@@ -152,7 +152,8 @@ impl Outbox {
         for kind in GossipKind::ALL {
             let class = match kind {
                 GossipKind::Sos => GossipClass::Urgent,
-                GossipKind::MailOffer
+                GossipKind::Safety
+                | GossipKind::MailOffer
                 | GossipKind::MailAck
                 | GossipKind::Prekeys
                 | GossipKind::Heads

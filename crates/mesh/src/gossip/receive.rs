@@ -89,7 +89,7 @@ impl Gossip {
             return false;
         };
         let choked_until = neighbour.choked_until;
-        let Some(bucket) = neighbour.incoming.get_mut(usize::from(kind.code())) else {
+        let Some(bucket) = neighbour.incoming.get_mut(&kind) else {
             return false;
         };
         if bucket.spend(bytes, choked_until, now) {

@@ -38,18 +38,18 @@ impl Messaging {
                 lifetime,
                 urgency,
             } => return self.send(request, to, Content::Text(text), lifetime, urgency),
-            Command::SendFile {
+            Command::SendContent {
                 to,
-                offer,
+                content,
                 lifetime,
             } => {
-                let content = Content::File(offer);
                 return self.send(request, to, content, lifetime, Urgency::Normal);
             }
             Command::Cancel { message } => self.cancel(message)?,
             Command::MarkRead { message } => self.mark_read(message)?,
             Command::Stored { message } => self.apply_stored(message)?,
             Command::Rename { address, name } => self.rename(address, name)?,
+            Command::Verify { address, verified } => self.verify(address, verified)?,
             Command::Block { address } => self.block(address)?,
             Command::Unblock { address } => self.unblock(address)?,
             Command::Forget { address } => self.forget(address)?,
@@ -89,6 +89,7 @@ impl Messaging {
                     standing: Standing::Contact,
                     name,
                     proposed: String::new(),
+                    verified: false,
                     key: None,
                     keys: None,
                     serial: 0,
@@ -129,6 +130,15 @@ impl Messaging {
         let peer = peer.ok_or(CommandError::UnknownContact(to))?;
         if peer.is_blocked() {
             return Err(CommandError::Blocked(to));
+        }
+        if matches!(
+            content,
+            Content::Receipt { .. }
+                | Content::Renew
+                | Content::Group(_)
+                | Content::Unsupported { .. }
+        ) {
+            return Err(CommandError::Invalid("this is not for sending"));
         }
         content
             .verify()
@@ -282,6 +292,20 @@ impl Messaging {
         Ok(Answer::Done)
     }
 
+    fn verify(&mut self, address: Address, verified: bool) -> Result<Answer, CommandError> {
+        let peer = self.people.find_mut(&address);
+        let peer = peer.ok_or(CommandError::UnknownContact(address))?;
+        if peer.contact.key.is_none() {
+            return Err(CommandError::Invalid(
+                "their key is not known yet; meet them or add their invite first",
+            ));
+        }
+        peer.contact.verified = verified;
+        self.persist_person(&address);
+        self.event(Event::ContactChanged { address });
+        Ok(Answer::Done)
+    }
+
     fn block(&mut self, address: Address) -> Result<Answer, CommandError> {
         if address == self.identity.address() {
             return Err(CommandError::Self_);
@@ -291,6 +315,7 @@ impl Messaging {
                 standing: Standing::Blocked,
                 name: String::new(),
                 proposed: String::new(),
+                verified: false,
                 key: None,
                 keys: None,
                 serial: 0,

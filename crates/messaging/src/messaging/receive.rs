@@ -139,6 +139,7 @@ impl Messaging {
             standing: Standing::Stranger,
             name: String::new(),
             proposed: String::new(),
+            verified: false,
             key: None,
             keys: None,
             serial: 0,
@@ -299,13 +300,17 @@ impl Messaging {
     /// Remembers a message, with its content until the shell has stored it.
     fn keep(&mut self, from: Address, envelope: &Envelope, body: &Body, via: Via) {
         let unstored = match &body.content {
-            Content::Text(_) | Content::File(_) | Content::Unsupported { .. } => Some(Unstored {
+            Content::Text(_)
+            | Content::File(_)
+            | Content::Say(_)
+            | Content::Change { .. }
+            | Content::Unsupported { .. } => Some(Unstored {
                 sent_at: body.sent_at,
                 received_at: self.now.unix,
                 via,
                 content: body.content.clone(),
             }),
-            Content::Receipt { .. } | Content::Renew => None,
+            Content::Receipt { .. } | Content::Renew | Content::Group(_) => None,
         };
         let received = Received {
             from,
@@ -330,7 +335,11 @@ impl Messaging {
     fn accept(&mut self, from: Address, envelope: &Envelope, body: Body, via: Via) {
         let id = body.id;
         match body.content {
-            content @ (Content::Text(_) | Content::File(_) | Content::Unsupported { .. }) => {
+            content @ (Content::Text(_)
+            | Content::File(_)
+            | Content::Say(_)
+            | Content::Change { .. }
+            | Content::Unsupported { .. }) => {
                 self.event(Event::MessageReceived(Message {
                     id,
                     from,
@@ -347,6 +356,7 @@ impl Messaging {
                     self.queue_receipt(from, id);
                 }
             }
+            Content::Group(_) => self.queue_receipt(from, id),
             Content::Renew => {
                 self.queue_receipt(from, id);
                 self.reseal_all(from);

@@ -275,7 +275,15 @@ impl Messaging {
         let (to, expires, urgency) = (item.to, item.expires, item.urgency);
         let file = match &item.content {
             Content::File(offer) => Some(offer.clone()),
+            // A file inside the message needs no other carrier.
+            Content::Say(say) => say
+                .attachment
+                .as_ref()
+                .filter(|attachment| attachment.inline.is_none())
+                .map(|attachment| attachment.file.clone()),
             Content::Text(_)
+            | Content::Change { .. }
+            | Content::Group(_)
             | Content::Receipt { .. }
             | Content::Renew
             | Content::Unsupported { .. } => None,

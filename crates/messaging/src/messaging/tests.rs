@@ -473,6 +473,9 @@ impl World {
             .map(|message| match &message.content {
                 Content::Text(text) => text.as_str(),
                 Content::File(_)
+                | Content::Say(_)
+                | Content::Change { .. }
+                | Content::Group(_)
                 | Content::Receipt { .. }
                 | Content::Renew
                 | Content::Unsupported { .. } => panic!("not a text: {message:?}"),

@@ -247,6 +247,7 @@ fn send(village: &Village, from: Person, to: Person, text: &str) -> anyhow::Resu
     let body = SendText {
         to: to.name().to_owned(),
         text: text.to_owned(),
+        ..SendText::default()
     };
     let queued: Queued = village.client(from)?.post("/v1/messages", &body)?;
     Ok(queued.id)

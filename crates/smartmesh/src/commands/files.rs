@@ -13,6 +13,8 @@ use super::Format;
 use crate::client::{Client, ClientError, encode};
 use crate::output;
 
+/// Files of at most so many bytes ride inside their message (`POST /v1/messages`).
+const RIDES_INSIDE_MAX: u64 = 12 * 1024;
 /// How often progress is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -53,6 +55,22 @@ pub(super) fn share(
         )),
     }
     Ok(())
+}
+
+/// Stores a file for a message; a small one so that it can ride inside.
+pub(super) fn store(client: &Client, path: &Path, media_type: &str) -> anyhow::Result<Shared> {
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .context("the file has no name that can be told")?;
+    let file = LocalFile::open(path).with_context(|| format!("can't read {}", path.display()))?;
+    let plain = file.metadata()?.len() <= RIDES_INSIDE_MAX;
+    let query = format!(
+        "/v1/files?name={}&media_type={}&plain={plain}",
+        encode(name),
+        encode(media_type)
+    );
+    Ok(client.upload(&query, file)?)
 }
 
 pub(super) fn list(client: &Client, format: Format) -> anyhow::Result<()> {

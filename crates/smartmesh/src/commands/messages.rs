@@ -1,9 +1,13 @@
 //! Sending and reading.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
-use smartmesh_api::{Direction, Message, MessageState, Path, Queued, SendText};
+use smartmesh_api::{Direction, Message, MessageState, Path, Photo, Queued, SendText, Voice};
 
 use super::Format;
 use crate::client::{Client, ClientError};
@@ -18,8 +22,10 @@ pub(super) fn send(
     to: String,
     text: String,
     wait: Option<f64>,
+    more: More,
 ) -> anyhow::Result<()> {
-    let queued: Queued = client.post("/v1/messages", &SendText { to, text })?;
+    let body = more.body(client, to, text)?;
+    let queued: Queued = client.post("/v1/messages", &body)?;
     let seconds = wait.unwrap_or(0.0);
     let wait = Duration::try_from_secs_f64(seconds)
         .map_err(|_| anyhow::anyhow!("--wait takes seconds, not {seconds}"))?;
@@ -47,6 +53,51 @@ pub(super) fn send(
             .into())
         }
         _ => Ok(()),
+    }
+}
+
+/// What goes along with the words.
+#[derive(Debug, Default)]
+pub(super) struct More {
+    pub(super) reply: Option<String>,
+    pub(super) vanish: Option<u32>,
+    pub(super) file: Option<PathBuf>,
+    pub(super) media_type: String,
+    pub(super) thumbnail: Option<PathBuf>,
+    pub(super) voice: Option<u32>,
+}
+
+impl More {
+    /// The message to send; its file is stored before.
+    fn body(self, client: &Client, to: String, text: String) -> anyhow::Result<SendText> {
+        let file = match &self.file {
+            Some(path) => Some(super::files::store(client, path, &self.media_type)?.file),
+            None => None,
+        };
+        let photo = match &self.thumbnail {
+            Some(path) => {
+                let bytes = std::fs::read(path)
+                    .with_context(|| format!("can't read {}", path.display()))?;
+                Some(Photo {
+                    thumbnail: STANDARD.encode(bytes),
+                    width: 0,
+                    height: 0,
+                })
+            }
+            None => None,
+        };
+        Ok(SendText {
+            to,
+            text,
+            reply_to: self.reply,
+            vanish_secs: self.vanish,
+            file,
+            photo,
+            voice: self.voice.map(|duration_ms| Voice {
+                duration_ms,
+                waveform: Vec::new(),
+            }),
+        })
     }
 }
 
@@ -115,7 +166,7 @@ pub(super) fn inbox(client: &Client, format: Format, view: View) -> anyhow::Resu
     Ok(())
 }
 
-fn show(message: &Message) {
+pub(super) fn show(message: &Message) {
     let who = message.peer_name.as_deref().unwrap_or(&message.peer);
     let when = output::moment(message.sent_at);
     let text = match &message.file {
@@ -125,8 +176,25 @@ fn show(message: &Message) {
             output::bytes(file.size),
             message.id
         ),
+        None if message.deleted => "(removed)".to_owned(),
         None => message.text.clone(),
     };
+    let words = if message.file.is_some() && !message.text.is_empty() {
+        format!("{} {text}", message.text)
+    } else {
+        text
+    };
+    let signs: String = message
+        .reactions
+        .iter()
+        .map(|sign| format!(" {}", sign.emoji))
+        .collect();
+    let edited = if message.edited_at.is_some() {
+        " (edited)"
+    } else {
+        ""
+    };
+    let text = format!("{words}{edited}{signs}");
     let arrow = match message.direction {
         Direction::In => "from",
         Direction::Out => "to",

@@ -4,7 +4,7 @@ use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 use serde_json::json;
 use smartmesh_api::{
-    AddContact, Added, BlockContact, Contact, Identity, Invite, Nearby, RenameContact,
+    AddContact, Added, BlockContact, Contact, Identity, Invite, Nearby, RenameContact, SetName,
 };
 
 use super::Format;
@@ -87,6 +87,15 @@ pub(super) fn add(
             output::line(format!("{name} ({}) is a contact now.", added.address))
         }
         (Format::Text, None) => output::line(format!("{} is a contact now.", added.address)),
+    }
+    Ok(())
+}
+
+pub(super) fn name(client: &Client, format: Format, name: String) -> anyhow::Result<()> {
+    let identity: Identity = client.post("/v1/id", &SetName { name })?;
+    match format {
+        Format::Json => output::json(&identity),
+        Format::Text => output::line(format!("You are called {} now.", identity.name)),
     }
     Ok(())
 }

@@ -40,9 +40,9 @@ fn a_file_is_offered_by_its_reference() {
         media_type: "image/jpeg".into(),
     };
     let to = world.address(1);
-    let command = Command::SendFile {
+    let command = Command::SendContent {
         to,
-        offer: offer.clone(),
+        content: Content::File(offer.clone()),
         lifetime: None,
     };
     world.command(0, command).unwrap();
