@@ -4,7 +4,7 @@ use smartmesh_contracts::WordPhase;
 use smartmesh_contracts::model::Side;
 use smartmesh_wire::payment::{LockChange, LockEnd, Refusal, State};
 
-use crate::channel::Channel;
+use crate::channel::{Channel, Pending};
 use crate::locks::{LOCK_LIFE_MAX, Lock, is_supported, match_state};
 
 /// A payer keeps one part in so many of its deposit: who has nothing left to lose is no debtor.
@@ -80,6 +80,17 @@ impl Channel {
     /// What this side can add to what it pays, base units.
     pub(crate) fn spendable(&self) -> u128 {
         u128::try_from(self.left_with(self.side, &self.out.state)).unwrap_or(0)
+    }
+
+    /// What waits to be signed, base units.
+    pub(crate) fn queued(&self) -> u128 {
+        self.out.queue.iter().fold(0_u128, |sum, pending| {
+            sum.saturating_add(match pending {
+                Pending::Pay { amount, .. } => *amount,
+                Pending::Add(lock) => lock.added.amount,
+                Pending::Remove(..) => 0,
+            })
+        })
     }
 
     /// What the partner could still take out or pay.

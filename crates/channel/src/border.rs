@@ -90,6 +90,16 @@ pub enum Command {
         /// A word for the payee, at most [`smartmesh_wire::payment::MEMO_BYTES_MAX`] bytes.
         memo: Vec<u8>,
     },
+    /// Pays somebody over others with whom there are channels, by locks that open from the far end: all get their part or
+    /// nobody does.
+    PayOver {
+        /// Relays in order, then the payee; at least one relay.
+        hops: Vec<Hop>,
+        /// Token.
+        token: Account,
+        /// What the payee gets.
+        amount: u128,
+    },
     /// Takes out while the channel stays open, if the partner agrees.
     Withdraw {
         /// Which channel.
@@ -149,6 +159,17 @@ pub enum Command {
         /// Which channel.
         channel: ChannelId,
     },
+}
+
+/// One stop of a payment over several hops; the first has a channel with this phone, each next one with the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// Who.
+    pub peer: Address,
+    /// What it takes for relaying: base units, and millionths of the amount.
+    pub fee: (u64, u32),
+    /// Within how many seconds it says that it reaches the chain.
+    pub reach: u32,
 }
 
 /// Why a command is refused; nothing has changed then.
@@ -308,6 +329,23 @@ pub enum Answer {
     Begun(ChannelId),
     /// The order is signed and asked for; nothing follows.
     Ordered,
+    /// A payment over several hops: the first lock is signed; it ends by a given time at the latest.
+    Locked {
+        /// What this phone pays with all fees, base units.
+        amount: u128,
+        /// Seconds.
+        until: u64,
+    },
+    /// The payee of a payment over several hops has it.
+    Paid {
+        /// What this phone paid with all fees, base units.
+        amount: u128,
+    },
+    /// A payment over several hops will not happen; nothing was paid.
+    NotPaid {
+        /// Why.
+        reason: Refusal,
+    },
     /// There will be no channel.
     NotOpened {
         /// Why, as the partner says.
@@ -374,6 +412,20 @@ pub enum Event {
         seq: u64,
         /// Their word.
         memo: Vec<u8>,
+    },
+    /// Somebody paid over several hops; it is certain.
+    ReceivedOver {
+        /// In which channel.
+        channel: ChannelId,
+        /// Base units.
+        amount: u128,
+    },
+    /// A payment of others passed through; this phone keeps its fee.
+    Relayed {
+        /// Where it came in.
+        channel: ChannelId,
+        /// What this phone earned, base units.
+        earned: u128,
     },
     /// A channel's balances or phase changed.
     Changed(ChannelId),

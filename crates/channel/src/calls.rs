@@ -75,6 +75,11 @@ impl Signer {
         signed_by(account.0.0, &self.digest(message), &signature)
     }
 
+    /// A secret that only this key can compute again.
+    pub(crate) fn secret(&self, name: &[u8]) -> [u8; 32] {
+        smartmesh_crypto::hmac_sha256(&self.key.reveal(), &[b"smartmesh invoice", name])
+    }
+
     pub(crate) fn sign_introduction(
         &self,
         introduction: &Introduction,
@@ -353,6 +358,15 @@ pub(crate) fn typed_payouts(channel: &Channel, order: &Payouts) -> typed::CoopCl
     }
 }
 
+pub(crate) fn typed_release(channel: &Channel, payer: Account, leaf: B256) -> typed::Release {
+    typed::Release {
+        channel: channel.id.0,
+        epoch: channel.epoch,
+        payer,
+        leaf,
+    }
+}
+
 pub(crate) fn abi_channel(terms: &Terms) -> IChannels::Channel {
     IChannels::Channel {
         token: terms.token,
@@ -451,6 +465,18 @@ pub(crate) fn register(condition: &[u8], secret: &[u8; 32]) -> Vec<u8> {
         }
         .abi_encode()
     }
+}
+
+/// Makes a payee's release known.
+pub(crate) fn void_leaf(channel: &Channel, leaf: B256, signature: &SignatureBytes) -> Vec<u8> {
+    Abi::voidLeafCall {
+        c: abi_channel(&channel.terms),
+        epoch: channel.epoch,
+        payerHigh: channel.is_high(),
+        leaf,
+        payeeSignature: abi_signature(signature),
+    }
+    .abi_encode()
 }
 
 /// One claim of an unlock.

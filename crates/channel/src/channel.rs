@@ -7,7 +7,7 @@ use smartmesh_contracts::channel_id;
 use smartmesh_contracts::model::Side;
 use smartmesh_types::{Address, Duration, Instant, RequestId};
 use smartmesh_wire::payment::{
-    ChannelTag, LockChange, Payouts, SessionTag, SignatureBytes, State, Withdrawal,
+    ChannelTag, LockChange, LockEnd, Payouts, SessionTag, SignatureBytes, State, Withdrawal,
 };
 
 use crate::locks::Lock;
@@ -104,6 +104,8 @@ pub(crate) struct Outgoing {
     /// Who asked for what the message under way pays.
     pub(crate) asked: Vec<RequestId>,
     pub(crate) resend: Option<Resend>,
+    /// Until when what waits may wait for the partner to be met.
+    pub(crate) patience: Option<Instant>,
 }
 
 impl Outgoing {
@@ -127,6 +129,8 @@ pub(crate) enum Pending {
         amount: u128,
         memo: Vec<u8>,
     },
+    Add(Lock),
+    Remove(u64, LockEnd),
 }
 
 /// What the partner pays.
@@ -142,6 +146,8 @@ pub(crate) struct Incoming {
     /// Ticks received of the newest message's chain, and the preimage that shows it.
     pub(crate) ticks: u32,
     pub(crate) preimage: [u8; 32],
+    /// When claims and releases that the payer has not acted on are sent again.
+    pub(crate) remind: Option<Resend>,
 }
 
 impl Incoming {

@@ -4,6 +4,8 @@ mod agree;
 mod chain;
 mod dispute;
 mod establish;
+mod hold;
+mod hops;
 mod open;
 mod pay;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -11,9 +13,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloy_primitives::Address as Account;
 use smartmesh_contracts::WordPhase;
 use smartmesh_contracts::model::Side;
-use smartmesh_crypto::{AccountKey, Seed};
+use smartmesh_crypto::{AccountKey, Rng, Seed};
 use smartmesh_types::{Address, Duration, Instant, Now, RequestId};
-use smartmesh_wire::payment::{ChannelTag, PaymentMessage, Refusal};
+use smartmesh_wire::payment::{ChannelTag, PaymentMessage, Refusal, Relay};
 
 use crate::border::{
     Answer, ChainFact, ChannelInfo, ChannelPhase, Command, CommandError, Event, Input, Output,
@@ -24,6 +26,7 @@ use crate::channel::{Channel, ChannelId, Resend};
 use crate::config::{Config, Start};
 use crate::onchain::FINAL_DEPTH;
 use crate::record::{self, RestoreError};
+use hops::{Invoice, Journey};
 use open::Opening;
 
 /// Channels of one node at most; each takes about a kilobyte.
@@ -57,6 +60,7 @@ pub struct Counters {
 enum Due {
     Channel(ChannelId),
     Opening(Address, Account),
+    Journey([u8; 8]),
 }
 
 /// The last block told.
@@ -78,6 +82,13 @@ pub struct Channels {
     channels: BTreeMap<ChannelId, Channel>,
     by_tag: BTreeMap<(Address, ChannelTag), ChannelId>,
     openings: BTreeMap<(Address, Account), Opening>,
+    /// Payments over several hops that this phone makes, by their names.
+    journeys: BTreeMap<[u8; 8], Journey>,
+    /// What this phone let others pay it, by the account of the point.
+    invoices: BTreeMap<Account, Invoice>,
+    /// What to do with locks that come, by the account of their point.
+    relays: BTreeMap<Account, (Relay, Instant)>,
+    rng: Rng,
     reachable: BTreeSet<Address>,
     /// Channels of which something is above the final block, or that are closing.
     lively: BTreeSet<ChannelId>,
@@ -149,6 +160,10 @@ impl Channels {
             channels: BTreeMap::new(),
             by_tag: BTreeMap::new(),
             openings: BTreeMap::new(),
+            journeys: BTreeMap::new(),
+            invoices: BTreeMap::new(),
+            relays: BTreeMap::new(),
+            rng: seed.split("draws").rng(),
             reachable: BTreeSet::new(),
             lively: BTreeSet::new(),
             head: None,
@@ -320,6 +335,11 @@ impl Channels {
                 amount,
                 memo,
             } => self.command_pay(request, channel, amount, memo),
+            Command::PayOver {
+                hops,
+                token,
+                amount,
+            } => self.command_pay_over(request, hops, token, amount),
             Command::Withdraw {
                 channel,
                 amount,
@@ -371,12 +391,24 @@ impl Channels {
             PaymentMessage::Restate(m) => self.handle_restate(from, m),
             PaymentMessage::Withdrawal(m) => self.handle_withdrawal(from, &m),
             PaymentMessage::Payouts(m) => self.handle_payouts(from, m),
-            PaymentMessage::Claim { .. }
-            | PaymentMessage::Release { .. }
-            | PaymentMessage::Ticks(_)
+            PaymentMessage::Claim {
+                channel,
+                lock,
+                secret,
+            } => self.handle_claim(from, channel, lock, &secret),
+            PaymentMessage::Release {
+                channel,
+                lock,
+                signature,
+                reason,
+            } => self.handle_release(from, channel, lock, (signature, reason)),
+            PaymentMessage::InvoiceWanted { id, token, amount } => {
+                self.handle_invoice_wanted(from, id, token, amount);
+            }
+            PaymentMessage::Invoice { id, point, .. } => self.handle_invoice(from, id, &point),
+            PaymentMessage::Relay(m) => self.handle_relay(&m),
+            PaymentMessage::Ticks(_)
             | PaymentMessage::TicksAccepted(_)
-            | PaymentMessage::InvoiceWanted { .. }
-            | PaymentMessage::Invoice { .. }
             | PaymentMessage::Cheque(..)
             | PaymentMessage::ChequeAccepted { .. }
             | PaymentMessage::Fork(..)
@@ -461,7 +493,9 @@ impl Channels {
         let at = self.channels.get(&id).and_then(|channel| {
             let hello = channel.session.hello.map(|resend| resend.at);
             let update = channel.out.resend.map(|resend| resend.at);
-            hello.into_iter().chain(update).min()
+            let remind = channel.inc.remind.map(|resend| resend.at);
+            let times = [hello, update, remind, channel.out.patience];
+            times.into_iter().flatten().min()
         });
         self.schedule(Due::Channel(id), at);
     }
@@ -479,8 +513,11 @@ impl Channels {
                 Due::Channel(id) => {
                     self.resend_hello(id);
                     self.resend_update(id);
+                    self.remind(id);
+                    self.lose_patience(id);
                     self.reschedule(id);
                 }
+                Due::Journey(id) => self.journey_due(id),
                 Due::Opening(peer, token) => self.resend_introduction(peer, token),
             }
         }

@@ -20,7 +20,7 @@ mod record;
 pub use alloy_primitives::{Address as Account, B256};
 pub use border::{
     Answer, ChainFact, ChannelInfo, ChannelPhase, Command, CommandError, Contract, ContractCall,
-    Ending, Event, Input, Output, Purpose, Record,
+    Ending, Event, Hop, Input, Output, Purpose, Record,
 };
 pub use channel::{ChannelId, Terms};
 pub use channels::{Channels, Counters};

@@ -16,6 +16,19 @@ pub(crate) struct Lock {
     pub(crate) secret: Option<[u8; 32]>,
     /// The payee gave it up.
     pub(crate) released: bool,
+    /// The lock that pays for it, and what leads from its secret to that one's.
+    pub(crate) source: Option<Source>,
+}
+
+/// The incoming lock that a relay handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// Slot of its channel.
+    pub(crate) slot: u32,
+    /// Its name there.
+    pub(crate) lock: u64,
+    /// Added to the outgoing secret.
+    pub(crate) tweak: [u8; 32],
 }
 
 impl Lock {
@@ -24,6 +37,7 @@ impl Lock {
             added,
             secret: None,
             released: false,
+            source: None,
         }
     }
 

@@ -129,6 +129,9 @@ struct LockFields {
     secret: Option<Bytes>,
     #[n(2)]
     released: bool,
+    /// Slot, lock and tweak of the lock that pays for it.
+    #[n(3)]
+    source: Option<(u32, u64, Bytes)>,
 }
 
 #[derive(Encode, Decode)]
@@ -277,6 +280,9 @@ fn locks(kind: u8, slot: u32, locks: &[Lock]) -> Record {
             added: lock.added.to_bytes().into(),
             secret: lock.secret.map(|secret| secret.to_vec().into()),
             released: lock.released,
+            source: lock
+                .source
+                .map(|source| (source.slot, source.lock, source.tweak.to_vec().into())),
         })
         .collect();
     Record {

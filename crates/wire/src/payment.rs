@@ -230,6 +230,25 @@ pub struct Watch {
     pub update: SignatureBytes,
 }
 
+/// How a relay hands a lock on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relay {
+    /// Token.
+    pub token: [u8; 20],
+    /// The point of the lock that comes, as its condition names it.
+    pub incoming: [u8; 20],
+    /// Mesh address of who is next.
+    pub next: [u8; 16],
+    /// Compressed point of the lock that goes on.
+    pub point: [u8; 33],
+    /// Scalar that leads from the point that goes on to the one that comes.
+    pub tweak: [u8; 32],
+    /// Base units of the lock that goes on.
+    pub amount: u128,
+    /// Its expiry, seconds.
+    pub expiry: u64,
+}
+
 /// Everything that channels say to each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PaymentMessage {
@@ -307,6 +326,8 @@ pub enum PaymentMessage {
         /// Unix seconds until which it is taken.
         expires: u64,
     },
+    /// What a relay is to do with a lock that will come; only sent by who pays.
+    Relay(Relay),
     /// A cheque, with the book's terms.
     Cheque(Box<(Book, Cheque)>),
     /// The cheque with this hash is on disk here.
@@ -420,6 +441,7 @@ impl PaymentMessage {
             } => {
                 w.u8(14).put(id).put(point).put(account).u64(*expires);
             }
+            Self::Relay(m) => codec::relay(&mut w, m),
             Self::Cheque(m) => {
                 w.u8(15);
                 codec::book(&mut w, &m.0);
@@ -525,6 +547,7 @@ impl PaymentMessage {
                 account: r.array()?,
                 expires: r.u64()?,
             },
+            22 => Self::Relay(codec::read_relay(r)?),
             15 => Self::Cheque(Box::new((codec::read_book(r)?, codec::read_cheque(r)?))),
             16 => Self::ChequeAccepted { hash: r.array()? },
             17 => Self::Fork(Box::new((

@@ -117,6 +117,8 @@ impl Channels {
             }
         }
         self.drop_expired_orders(id, final_time);
+        // A secret that was known in time is in a block by then, and is seen.
+        self.expire_locks(id, final_time);
         self.act(id);
         if is_new {
             self.tell(Event::Changed(id));
@@ -129,6 +131,7 @@ impl Channels {
             && channel.chain.seen.word.phase != WordPhase::Closing
             && channel.order.is_none()
             && channel.withdrawal.is_none()
+            && channel.out.locks.is_empty()
             && !has_secrets(channel);
         if is_quiet {
             self.lively.remove(&id);
@@ -222,7 +225,13 @@ impl Channels {
             return;
         };
         let mut learnt = Vec::new();
+        let mut ours = Vec::new();
         for (id, channel) in &mut self.channels {
+            for lock in &channel.out.locks {
+                if lock.secret.is_none() && lock.registry_key() == key {
+                    ours.push((*id, lock.added.id));
+                }
+            }
             for lock in &mut channel.inc.locks {
                 let is_new = lock.secret.is_none() && lock.registry_key() == key;
                 if is_new && lock.opens(&secret) {
@@ -230,6 +239,9 @@ impl Channels {
                     learnt.push(*id);
                 }
             }
+        }
+        for (id, name) in ours {
+            self.learn(id, name, &secret);
         }
         for id in learnt {
             if let Some(channel) = self.channels.get(&id) {

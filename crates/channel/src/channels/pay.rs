@@ -3,14 +3,14 @@
 //! One message at a time is under way in each direction. What is asked for meanwhile waits, and payments without a memo
 //! are covered by one next message. The content is on disk before the signature leaves; the number never goes back.
 
-use smartmesh_types::{Address, RequestId};
+use smartmesh_types::{Address, Duration, RequestId};
 use smartmesh_wire::payment::{
     ChannelTag, MEMO_BYTES_MAX, PaymentMessage, Refusal, SessionTag, State, Update,
 };
 
 use super::Channels;
 use crate::balance::AMOUNT_LIMIT;
-use crate::border::{Answer, CommandError, Event};
+use crate::border::{Answer, CommandError, Event, Output};
 use crate::calls::typed_state;
 use crate::channel::{ChannelId, Pending, SignedState};
 use crate::locks::Lock;
@@ -18,6 +18,8 @@ use crate::record;
 
 /// Payments that wait in one channel at most.
 const QUEUE_MAX: usize = 4_096;
+/// How long a payment waits for the partner to be met.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Channels {
     pub(super) fn command_pay(
@@ -46,17 +48,10 @@ impl Channels {
         if !channel.is_open() {
             return Err(CommandError::NotOpen);
         }
-        if !channel.session.established {
-            return Err(CommandError::NotEstablished);
-        }
         if channel.out.queue.len() >= QUEUE_MAX {
             return Err(CommandError::Full("payments"));
         }
-        let queued = channel.out.queue.iter().fold(0_u128, |sum, pending| {
-            let Pending::Pay { amount, .. } = pending;
-            sum.saturating_add(*amount)
-        });
-        let left = channel.spendable().saturating_sub(queued);
+        let left = channel.spendable().saturating_sub(channel.queued());
         if amount > left {
             return Err(CommandError::TooMuch(left));
         }
@@ -65,6 +60,7 @@ impl Channels {
             amount,
             memo,
         });
+        self.be_patient(id);
         self.pump(id);
         Ok(())
     }
@@ -78,7 +74,21 @@ impl Channels {
             return;
         }
         if !channel.may_sign() {
-            self.fail_queue(id);
+            let may_yet = channel.is_open()
+                && !channel.recovering
+                && channel.order.is_none()
+                && !channel.session.established;
+            if !may_yet {
+                self.fail_queue(id);
+            }
+            return;
+        }
+        channel.out.patience = None;
+        if matches!(
+            channel.out.queue.front(),
+            Some(Pending::Add(_) | Pending::Remove(..))
+        ) {
+            self.pump_locks(id);
             return;
         }
         let limit = channel.spendable();
@@ -136,6 +146,36 @@ impl Channels {
         self.reschedule(id);
     }
 
+    /// Who is not met yet may be met in the next seconds.
+    pub(super) fn be_patient(&mut self, id: ChannelId) {
+        let until = self.now.instant + PATIENCE;
+        let Some(channel) = self.channels.get_mut(&id) else {
+            return;
+        };
+        if channel.session.established || channel.out.patience.is_some() {
+            return;
+        }
+        channel.out.patience = Some(until);
+        let peer = channel.peer;
+        if self.reachable.contains(&peer) {
+            self.greet(id);
+        } else {
+            self.outputs.push_back(Output::OpenPath { to: peer });
+        }
+        self.reschedule(id);
+    }
+
+    /// Nobody came: nothing was paid.
+    pub(super) fn lose_patience(&mut self, id: ChannelId) {
+        let now = self.now.instant;
+        let is_over = self.channels.get(&id).is_some_and(|channel| {
+            channel.out.patience.is_some_and(|until| until <= now) && !channel.session.established
+        });
+        if is_over {
+            self.fail_queue(id);
+        }
+    }
+
     /// Nothing of what waits was signed: nothing was paid.
     pub(super) fn fail_queue(&mut self, id: ChannelId) {
         let Some(channel) = self.channels.get_mut(&id) else {
@@ -146,19 +186,27 @@ impl Channels {
         } else {
             Refusal::NotEstablished
         };
-        for Pending::Pay { request, .. } in std::mem::take(&mut channel.out.queue) {
-            if let Some(request) = request {
-                let failed = Answer::Failed {
-                    channel: id,
-                    reason,
-                };
-                self.answer(request, failed);
+        channel.out.patience = None;
+        for pending in std::mem::take(&mut channel.out.queue) {
+            match pending {
+                Pending::Pay { request, .. } => {
+                    if let Some(request) = request {
+                        let failed = Answer::Failed {
+                            channel: id,
+                            reason,
+                        };
+                        self.answer(request, failed);
+                    }
+                }
+                Pending::Add(lock) => self.lock_failed(&lock, reason),
+                // The lock stays; its end is asked for again when it is due.
+                Pending::Remove(..) => {}
             }
         }
     }
 
     /// Sends the message under way, whose content is on disk or waits before it in the queue.
-    fn send_update(&mut self, id: ChannelId) {
+    pub(super) fn send_update(&mut self, id: ChannelId) {
         let Some(channel) = self.channels.get(&id) else {
             return;
         };
@@ -307,6 +355,9 @@ impl Channels {
         self.persist(record);
         if let Some(record) = lock_record {
             self.persist(record);
+        }
+        if have_locks_changed {
+            self.look_at_locks(id);
         }
         if amount > 0 {
             self.tell(Event::Received {

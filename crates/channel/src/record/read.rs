@@ -16,7 +16,7 @@ use crate::border::Record;
 use crate::channel::{
     Channel, EndKind, EndOrder, Incoming, Outgoing, Reservation, Session, SignedState, Terms,
 };
-use crate::locks::Lock;
+use crate::locks::{Lock, Source};
 use crate::onchain::{End, OnChain, View};
 
 fn array<const N: usize>(bytes: &Bytes) -> Option<[u8; N]> {
@@ -175,6 +175,14 @@ fn read_locks(bytes: &[u8]) -> Option<Vec<Lock>> {
                     Some(secret) => Some(array(&secret)?),
                 },
                 released: fields.released,
+                source: match fields.source {
+                    None => None,
+                    Some((slot, lock, tweak)) => Some(Source {
+                        slot,
+                        lock,
+                        tweak: array(&tweak)?,
+                    }),
+                },
             })
         })
         .collect()

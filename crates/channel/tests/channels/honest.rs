@@ -21,7 +21,7 @@ const SCHEDULES: u64 = 2_000;
 /// The honest phone.
 const HONEST: usize = 0;
 /// Hold of the channels, seconds.
-const HOLD: u64 = 72 * 3_600;
+const HOLD: u64 = 24 * 3_600;
 
 /// A message that a thief has, with who signed it.
 #[derive(Clone, Copy)]

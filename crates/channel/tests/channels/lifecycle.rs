@@ -102,10 +102,18 @@ fn a_payer_keeps_its_reserve() {
 fn nothing_changes_towards_somebody_absent() {
     let (mut world, id) = pair();
     world.restart(0, Start::Continued, None);
-    assert_eq!(world.pay(0, id, ONE), Err(CommandError::NotEstablished));
+    world.apart = true;
+    let request = world.pay(0, id, ONE).unwrap();
     assert_eq!(world.info(0, id).sent, 0);
-    world.meet(0, 1);
-    world.exchange();
+    world.wait(Duration::from_secs(11));
+    let failed = Answer::Failed {
+        channel: id,
+        reason: Refusal::NotEstablished,
+    };
+    assert!(world.has_answer(0, request, &failed));
+    assert_eq!((world.info(0, id).sent, world.letters.len()), (0, 0));
+    // A path is looked for, and found.
+    world.apart = false;
     world.pay(0, id, ONE).unwrap();
     world.exchange();
     assert_eq!(world.info(1, id).received, ONE);

@@ -11,5 +11,6 @@
 mod chain;
 mod crash;
 mod honest;
+mod hops;
 mod lifecycle;
 mod world;

@@ -60,6 +60,8 @@ pub(crate) struct World {
     /// Everything ever sent, for those who see all.
     pub(crate) seen: Vec<Letter>,
     pub(crate) config: fn(&mut Config),
+    /// Nobody finds a path to anybody.
+    pub(crate) apart: bool,
 }
 
 pub(crate) fn mesh(index: usize) -> Address {
@@ -96,6 +98,7 @@ impl World {
             syncs_at_once: true,
             seen: Vec::new(),
             config,
+            apart: false,
         };
         for index in 0..phones {
             let core = world.core(index, 0, Start::Continued, Disk::new());
@@ -205,7 +208,8 @@ impl World {
                 }
             }
             Output::OpenPath { to } => {
-                if let Some(peer) = self.phones.iter().position(|phone| phone.address == to) {
+                let found = self.phones.iter().position(|phone| phone.address == to);
+                if let Some(peer) = found.filter(|_| !self.apart) {
                     self.meet(index, peer);
                 }
             }

@@ -1,7 +1,7 @@
 //! Bytes to fields and back.
 
 use super::{
-    Book, ChannelTag, Cheque, Hello, Introduction, Payouts, State, TICKS_MAX, Tick, Watch,
+    Book, ChannelTag, Cheque, Hello, Introduction, Payouts, Relay, State, TICKS_MAX, Tick, Watch,
     Withdrawal,
 };
 
@@ -234,6 +234,24 @@ pub(super) fn read_ticks(r: &mut Reader<'_>) -> Option<Vec<Tick>> {
             count: r.u32()?,
             preimage: r.array()?,
         })
+    })
+}
+
+pub(super) fn relay(w: &mut Writer, m: &Relay) {
+    w.u8(22).put(&m.token).put(&m.incoming).put(&m.next);
+    w.put(&m.point).put(&m.tweak);
+    w.amount(m.amount).time(m.expiry);
+}
+
+pub(super) fn read_relay(r: &mut Reader<'_>) -> Option<Relay> {
+    Some(Relay {
+        token: r.array()?,
+        incoming: r.array()?,
+        next: r.array()?,
+        point: r.array()?,
+        tweak: r.array()?,
+        amount: r.amount()?,
+        expiry: r.time()?,
     })
 }
 
