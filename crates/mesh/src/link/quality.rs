@@ -44,6 +44,8 @@ pub(super) struct Quality {
     /// Smoothed loss of what we send, parts per million, and of how many frames it was learnt, up to [`LOSS_MEMORY`].
     loss: u32,
     frames_seen: u64,
+    /// After how many askings without an answer a link with this loss is not merely unlucky.
+    askings: u64,
     /// Frames lost that the counts of acknowledgements do not show because they came when sent again, in halves.
     hidden_halves: u64,
     announced: u32,
@@ -78,6 +80,7 @@ impl Quality {
             min_since: now,
             loss: 0,
             frames_seen: 0,
+            askings: 1,
             hidden_halves: 0,
             announced: 0,
             announced_at: now,
@@ -137,6 +140,7 @@ impl Quality {
         let new = old.saturating_add(sample.saturating_mul(weight));
         let new = new.checked_div(total).unwrap_or(0);
         self.loss = u32::try_from(new).unwrap_or(MILLION).min(MILLION);
+        self.askings = askings(self.loss);
     }
 
     /// How long a frame that wants an answer may stay without one before the link is suspected: long enough for the answer
@@ -146,7 +150,7 @@ impl Quality {
         let measured = self.answer_micros().saturating_add(30_000);
         // A stalled processor inflates the deviation for a while; a false alarm is cheaper than a late one.
         let ceiling = self.min_rtt().saturating_mul(4).max(200_000);
-        let asked = micros(self.probe_gap()).saturating_mul(self.askings().saturating_sub(1));
+        let asked = micros(self.probe_gap()).saturating_mul(self.askings.saturating_sub(1));
         let asking = micros(self.probe_after()).saturating_add(asked);
         let patience = measured.clamp(floor, ceiling).max(asking);
         Duration::from_micros(patience.saturating_add(self.frame_micros.saturating_mul(2)))
@@ -162,18 +166,6 @@ impl Quality {
         let measured = self.answer_micros().saturating_sub(micros(ACK_GAP));
         let ceiling = self.min_rtt().saturating_mul(2).max(PROBE_GAP_MAX_MICROS);
         Duration::from_micros(measured.clamp(PROBE_GAP_MIN_MICROS, ceiling))
-    }
-
-    /// After how many askings without an answer the link is not merely unlucky.
-    fn askings(&self) -> u64 {
-        let arrives = u64::from(MILLION.saturating_sub(self.loss));
-        let unlucky = WHOLE.saturating_sub(arrives.saturating_mul(arrives) / WHOLE);
-        let (mut askings, mut chance) = (1_u64, unlucky);
-        while chance > FALSE_ALARM && askings < ASKINGS_MAX {
-            chance = chance.saturating_mul(unlucky) / WHOLE;
-            askings = askings.saturating_add(1);
-        }
-        askings
     }
 
     /// How long a frame may stay unacknowledged before it is sent again.
@@ -226,6 +218,18 @@ impl Quality {
     }
 }
 
+/// How many askings in a row all fail by chance seldom enough, if so many parts per million are lost each way.
+fn askings(loss: u32) -> u64 {
+    let arrives = u64::from(MILLION.saturating_sub(loss));
+    let unlucky = WHOLE.saturating_sub(arrives.saturating_mul(arrives) / WHOLE);
+    let (mut askings, mut chance) = (1_u64, unlucky);
+    while chance > FALSE_ALARM && askings < ASKINGS_MAX {
+        chance = chance.saturating_mul(unlucky) / WHOLE;
+        askings = askings.saturating_add(1);
+    }
+    askings
+}
+
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
@@ -266,11 +270,11 @@ mod tests {
     fn loss_lengthens_patience_by_as_many_askings_as_it_takes() {
         let mut quality = quality();
         quality.sample_loss(64, 0);
-        assert_eq!(quality.askings(), 1);
+        assert_eq!(quality.askings, 1);
         (0..20).for_each(|_| quality.sample_loss(20, 1));
         assert!(quality.patience() < Duration::from_millis(90));
         (0..20).for_each(|_| quality.sample_loss(20, 4));
-        assert_eq!(quality.askings(), 10);
+        assert_eq!(quality.askings, 10);
         let patience = quality.patience();
         assert!(
             (150..=250).contains(&patience.as_millis()),
