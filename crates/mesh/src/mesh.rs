@@ -134,6 +134,7 @@ pub struct Mesh {
     custody: Custody,
     sabotage: Sabotage,
     sabotage_at: Instant,
+    sabotage_count: u64,
     /// Frames for one place that wait for more of their kind.
     filling: Option<packets::Filling>,
     frames: Vec<DataFrame>,
@@ -158,6 +159,7 @@ impl Mesh {
             custody,
             sabotage: Sabotage::None,
             sabotage_at: Instant::ZERO,
+            sabotage_count: 0,
             filling: None,
             frames: Vec::new(),
             outputs: VecDeque::new(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use smartmesh_crypto::address_of;
 use smartmesh_messaging::Standing;
-use smartmesh_types::{Duration, Now};
+use smartmesh_types::{Duration, LinkAddr, Now, Tag};
 
 use crate::{BundleStatus, ContactStatus, FlowStatus, NearbyStatus, NeighbourStatus, Node, Status};
 
@@ -46,6 +46,19 @@ impl Node {
             },
             counters: self.counters(),
         }
+    }
+
+    /// The tag by which this node is advertised now; for checkers that walk along routes.
+    pub fn own_tag(&self) -> Tag {
+        self.mesh.routes().tag_of(self.identity.address())
+    }
+
+    /// Where a packet for this tag would go from here by routing alone, on the neighbour's radio.
+    pub fn next_hop(&self, tag: Tag) -> Option<LinkAddr> {
+        let ways = self.mesh.routes().next_hops(tag);
+        let way = ways.into_iter().find(|way| way.feasible)?;
+        let neighbour = self.mesh.links().neighbour(way.neighbour)?;
+        Some(neighbour.addr)
     }
 
     /// Who can be reached, nearest first.

@@ -16,6 +16,16 @@ pub fn hops_between(
     to: u32,
     passes: impl Fn(u32) -> bool,
 ) -> Option<u32> {
+    hops_over(|at| medium.hearers(at), from, to, passes)
+}
+
+/// The same over any links.
+pub fn hops_over(
+    links: impl Fn(u32) -> Vec<u32>,
+    from: u32,
+    to: u32,
+    passes: impl Fn(u32) -> bool,
+) -> Option<u32> {
     let mut distance = BTreeMap::from([(from, 0_u32)]);
     let mut open = VecDeque::from([from]);
     while let Some(at) = open.pop_front() {
@@ -26,7 +36,7 @@ pub fn hops_between(
         if at != from && !passes(at) {
             continue;
         }
-        for next in medium.hearers(at) {
+        for next in links(at) {
             if let std::collections::btree_map::Entry::Vacant(entry) = distance.entry(next) {
                 entry.insert(hops.saturating_add(1));
                 open.push_back(next);
@@ -109,6 +119,9 @@ impl DistanceVector {
                     }
                 }
                 *table = fresh;
+            }
+            if self.tables == before {
+                break;
             }
         }
     }

@@ -4,6 +4,7 @@
 //! It judges with checkers that share no code with the cores. Read [`World`] first, then a file in `scenario/`.
 
 mod baseline;
+mod checks;
 mod disk;
 mod geometry;
 mod medium;
@@ -13,7 +14,8 @@ pub mod scenario;
 mod shard;
 mod world;
 
-pub use baseline::{DistanceVector, Epidemic, hops_between};
+pub use baseline::{DistanceVector, Epidemic, hops_between, hops_over};
+pub use checks::Walked;
 pub use disk::{Disk, Loss};
 pub use geometry::{Field, Point};
 pub use medium::{Medium, RadioModel};

@@ -41,18 +41,35 @@ pub struct Pings {
     open: BTreeMap<(u32, RequestId), bool>,
     answered: BTreeMap<(u32, RequestId), Instant>,
     tally: PingTally,
+    /// A plain distance vector on the same trace.
+    model: Option<DistanceVector>,
 }
 
 impl Pings {
+    /// Pings that are compared with a plain distance vector on the same trace.
+    pub fn compared(world: &World) -> Self {
+        Self {
+            model: Some(DistanceVector::new(world.len())),
+            ..Self::default()
+        }
+    }
+
+    /// Lets the models see the present moment; [`Pings::send`] does it, too.
+    pub fn look(&mut self, world: &World) {
+        if let Some(model) = &mut self.model {
+            model.advance(&world.medium, world.now());
+        }
+    }
+
     /// Sends one, and notes what the oracle and the models say of it.
     pub fn send(
         &mut self,
         world: &mut World,
-        model: Option<&DistanceVector>,
         from: u32,
         to: u32,
         passes: impl Fn(u32) -> bool + Copy,
     ) {
+        self.look(world);
         self.next = self.next.saturating_add(1);
         let request = RequestId(self.next);
         let connected = hops_between(&world.medium, from, to, passes).is_some();
@@ -64,6 +81,7 @@ impl Pings {
                 .tally
                 .flooding_frames
                 .saturating_add(phones.saturating_mul(2));
+            let model = self.model.as_ref();
             if model.is_some_and(|model| model.delivers(&world.medium, from, to, passes)) {
                 self.tally.distance_vector = self.tally.distance_vector.saturating_add(1);
             }

@@ -62,6 +62,25 @@ impl Report {
         self.lines.push((name.to_owned(), value.to_string()));
     }
 
+    /// How pings went, beside the three baselines on the same trace.
+    fn say_pings(&mut self, tally: &crate::PingTally, nodes: u64) {
+        self.say(
+            "pings answered of those that the oracle could connect",
+            percent(tally.answered, tally.connected),
+        );
+        self.say("overall", percent(tally.answered_overall, tally.sent));
+        self.say("oracle: connected", percent(tally.connected, tally.sent));
+        let frames = tally.flooding_frames.checked_div(tally.connected.max(1));
+        self.say(
+            "flooding, same trace",
+            format!("100 %, at {} frames a ping", frames.unwrap_or(2 * nodes)),
+        );
+        self.say(
+            "plain distance vector, same trace",
+            percent(tally.distance_vector, tally.connected),
+        );
+    }
+
     fn demand(&mut self, what: &str, met: bool) {
         if !met {
             self.failures.push(what.to_owned());
@@ -69,6 +88,19 @@ impl Report {
     }
 
     fn finish(mut self, world: &World) -> Self {
+        self.say("plaintext and identities on the air", world.leaks());
+        self.demand(
+            "no plaintext and no identity on the air",
+            world.leaks() == 0,
+        );
+        self.demand("nothing is delivered twice", world.repeats() == 0);
+        let walked = world.walked();
+        self.say(
+            "ways walked, of these loops",
+            format!("{}, {}", walked.ways, walked.loops),
+        );
+        self.demand("no loops", walked.loops == 0);
+        self.failures.extend(crate::checks::beyond_bounds(world));
         self.say("simulated events", world.happenings());
         self.trace = world.trace();
         self.say("trace", format!("{:016x}", self.trace));
@@ -78,7 +110,7 @@ impl Report {
 }
 
 /// Each scenario with a sentence about it.
-pub const SCENARIOS: [(&str, &str); 11] = [
+pub const SCENARIOS: [(&str, &str); 13] = [
     ("line", "phones in a row; cold start, idle traffic"),
     (
         "grid",
@@ -105,6 +137,14 @@ pub const SCENARIOS: [(&str, &str); 11] = [
         "blackholes",
         "every fifth phone swallows what it should relay",
     ),
+    (
+        "greyholes",
+        "every fifth phone drops every second packet that it should relay",
+    ),
+    (
+        "replay",
+        "every fifth phone sends what it relays four times",
+    ),
     ("flood", "one neighbour sends a hundred times its share"),
     (
         "crashes",
@@ -127,6 +167,8 @@ pub fn run(name: &str, settings: &Settings) -> Result<Report> {
         "dense" => crowd::dense(settings),
         "city" => crowd::city(settings),
         "blackholes" => faults::black_holes(settings),
+        "greyholes" => faults::grey_holes(settings),
+        "replay" => faults::replay(settings),
         "flood" => faults::flood(settings),
         "crashes" => faults::crashes(settings),
         "liars" => faults::liars(settings),

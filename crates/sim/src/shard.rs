@@ -53,6 +53,10 @@ pub(crate) struct Phone {
     pub(crate) inbox: BTreeSet<MessageId>,
     /// What has happened here, as one number; equal for equal runs.
     pub(crate) trace: u64,
+    /// Whether it has died since it was made: then a message may be reported again.
+    pub(crate) has_died: bool,
+    /// Messages reported again without that.
+    pub(crate) repeats: u64,
     wake_at: Instant,
     sequence: u64,
     busy_until: Instant,
@@ -68,6 +72,8 @@ impl Phone {
             wall_start,
             inbox: BTreeSet::new(),
             trace: 0,
+            has_died: false,
+            repeats: 0,
             wake_at: Instant::NEVER,
             sequence: 0,
             busy_until: Instant::ZERO,
@@ -284,6 +290,7 @@ impl Shard {
                     }
                     // Stored by its id: what comes again after a restart is shown once.
                     if !phone.inbox.insert(message) {
+                        phone.repeats = phone.repeats.saturating_add(u64::from(!phone.has_died));
                         return;
                     }
                 }

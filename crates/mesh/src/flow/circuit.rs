@@ -176,11 +176,15 @@ impl Flows {
         let mut known = BTreeSet::new();
         let mut worst = STRAY_METRIC;
         let found = aim.search.and_then(|token| routes.search_hop(token));
+        let ways = routes.next_hops(aim.tag);
         if let Some(neighbour) = found {
             known.insert(neighbour);
-            costs.push((1, neighbour));
+            // Before all others while nothing speaks against it, and behind them once it has failed: the trace of a search may
+            // lead to somebody who swallows what comes.
+            let best = ways.iter().map(|hop| u64::from(hop.metric)).min();
+            costs.push((best.unwrap_or(STRAY_METRIC).max(2) / 2, neighbour));
         }
-        for hop in routes.next_hops(aim.tag) {
+        for hop in ways {
             let metric = u64::from(hop.metric).max(1);
             worst = worst.max(metric);
             if known.insert(hop.neighbour) {

@@ -58,6 +58,7 @@ impl Mesh {
             }
             match decision {
                 Forward::Relay { to, label } => {
+                    self.replay(to, label, bytes.get(start..end).unwrap_or_default(), now);
                     return self.relay(to, label, start, end, bytes, now);
                 }
                 Forward::RelayInside { to, label, push } => {

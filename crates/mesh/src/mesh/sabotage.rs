@@ -1,9 +1,11 @@
 //! What a cheating node does. Only the simulator and tests switch this on: a network is judged by how it bears cheats, and
 //! a cheat must speak the real protocol to be one.
 
-use smartmesh_types::{Duration, Instant, Label, Now};
+use smartmesh_crypto::sha256;
+use smartmesh_types::{Duration, Instant, Label, NeighbourId, Now, Tag};
 use smartmesh_wire::Family;
-use smartmesh_wire::flow::FlowMessage;
+use smartmesh_wire::flow::{FlowMessage, PathToken, Purpose, SetUp};
+use smartmesh_wire::gossip::{GossipKind, GossipMessage, Item};
 use smartmesh_wire::route::{RouteSection, Update, encode_route_body};
 
 use super::Mesh;
@@ -18,11 +20,15 @@ pub enum Sabotage {
     None,
     /// Takes part in everything and drops the packets it should relay.
     DropRelayed,
+    /// Takes part in everything and drops every second packet that it should relay.
+    DropSome,
     /// Drops set-ups, too.
     DropSetUps,
     /// Tells its neighbours to be next to every destination it has heard of, and drops what comes.
     ClaimEverybody,
-    /// Sends each neighbour a hundred times what anybody else would.
+    /// Sends what it relays four times.
+    Replay,
+    /// Sends each neighbour a hundred times what anybody else would: packets, set-ups, calls for help and other gossip, noise.
     Flood,
 }
 
@@ -38,18 +44,31 @@ impl Mesh {
         self.sabotage = how;
     }
 
-    pub(super) fn swallows_packet(&self, decision: &Forward) -> bool {
+    pub(super) fn swallows_packet(&mut self, decision: &Forward) -> bool {
         let relayed = match decision {
             Forward::Relay { .. } | Forward::RelayInside { .. } | Forward::Hold => true,
             Forward::Unwrap { .. } | Forward::Deliver { .. } | Forward::Drop(_) => false,
         };
-        relayed && self.drops_packets()
+        relayed && self.drops_packet()
     }
 
-    fn drops_packets(&self) -> bool {
+    fn drops_packet(&mut self) -> bool {
         match self.sabotage {
             Sabotage::DropRelayed | Sabotage::DropSetUps | Sabotage::ClaimEverybody => true,
-            Sabotage::None | Sabotage::Flood => false,
+            Sabotage::DropSome => {
+                self.sabotage_count = self.sabotage_count.wrapping_add(1);
+                self.sabotage_count.is_multiple_of(2)
+            }
+            Sabotage::None | Sabotage::Replay | Sabotage::Flood => false,
+        }
+    }
+
+    /// What a packet to be relayed is followed by.
+    pub(super) fn replay(&mut self, to: NeighbourId, label: Label, payload: &[u8], now: Now) {
+        if self.sabotage == Sabotage::Replay {
+            for _ in 0..3 {
+                self.send_packet(to, label, payload, now);
+            }
         }
     }
 
@@ -61,7 +80,11 @@ impl Mesh {
     pub(super) fn sabotage_timeout(&self) -> Option<Instant> {
         match self.sabotage {
             Sabotage::Flood | Sabotage::ClaimEverybody => Some(self.sabotage_at),
-            Sabotage::None | Sabotage::DropRelayed | Sabotage::DropSetUps => None,
+            Sabotage::None
+            | Sabotage::DropRelayed
+            | Sabotage::DropSome
+            | Sabotage::DropSetUps
+            | Sabotage::Replay => None,
         }
     }
 
@@ -78,7 +101,11 @@ impl Mesh {
                 self.sabotage_at = now.instant + Duration::from_secs(1);
                 self.claim(now);
             }
-            Sabotage::None | Sabotage::DropRelayed | Sabotage::DropSetUps => {}
+            Sabotage::None
+            | Sabotage::DropRelayed
+            | Sabotage::DropSome
+            | Sabotage::DropSetUps
+            | Sabotage::Replay => {}
         }
     }
 
@@ -88,10 +115,28 @@ impl Mesh {
             .neighbours()
             .map(|neighbour| neighbour.id)
             .collect();
+        let tags: Vec<_> = self
+            .routes
+            .destinations()
+            .map(|destination| destination.tag)
+            .collect();
         for to in neighbours {
-            for count in 0..FLOOD_MESSAGES {
+            for (count, tag) in (0..FLOOD_MESSAGES).zip(tags.iter().cycle()) {
+                self.sabotage_count = self.sabotage_count.wrapping_add(1);
                 let mut bytes = now.instant.as_micros().to_be_bytes().to_vec();
-                bytes.extend_from_slice(&count.to_be_bytes());
+                bytes.extend_from_slice(&self.sabotage_count.to_be_bytes());
+                let messages = [
+                    (Family::Flow, made_up_set_up(*tag, &bytes)),
+                    (Family::Gossip, made_up_item(GossipKind::Sos, &bytes)),
+                    (Family::Gossip, made_up_item(GossipKind::PublicRoom, &bytes)),
+                    (Family::Gossip, made_up_item(GossipKind::Prekeys, &bytes)),
+                ];
+                for (family, body) in messages {
+                    let urgent = ControlClass::Urgent;
+                    let _ = self
+                        .links
+                        .send_control(to, family.frame(&body), urgent, now);
+                }
                 bytes.resize(600, 7);
                 for family in [Family::Route, Family::Flow, Family::Gossip, Family::Bundle] {
                     let _ = self.links.send_control(
@@ -139,4 +184,45 @@ impl Mesh {
             }
         }
     }
+}
+
+/// A set-up that every relay takes for a real one; its knock is wrong, which only the destination can see.
+fn made_up_set_up(tag: Tag, unique: &[u8]) -> Vec<u8> {
+    let hash = sha256(&[unique]);
+    let mut token = [0; 16];
+    token.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+    let [a, b, c, d, ..] = hash;
+    FlowMessage::SetUp(SetUp {
+        token: PathToken(token),
+        purpose: Purpose::Flow,
+        tag: tag.0,
+        search: None,
+        hop_limit: 48,
+        tries: 32,
+        nonce: 0,
+        explore: 0,
+        label: u32::from_be_bytes([a, b, c, d]) | 0x0010_0000,
+        payload_bytes: u32::MAX,
+        bits_per_second: u64::MAX,
+        price: 0,
+        lifetime_secs: 60,
+        proof: hash,
+        first: vec![7; 48],
+    })
+    .encode()
+}
+
+/// A broadcast that nobody has heard before.
+fn made_up_item(kind: GossipKind, unique: &[u8]) -> Vec<u8> {
+    let mut payload = unique.to_vec();
+    payload.resize(200, 7);
+    let item = Item {
+        kind: kind.code(),
+        scope: 16,
+        hops: 1,
+        life_secs: 600,
+        age_secs: 0,
+        payload,
+    };
+    GossipMessage::Items(vec![item]).encode()
 }

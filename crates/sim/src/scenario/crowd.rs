@@ -3,7 +3,7 @@
 use anyhow::Result;
 use smartmesh_types::Duration;
 
-use super::{Report, Settings, idle_rate, percent, random_pair, start_all, world_at};
+use super::{Report, Settings, idle_rate, random_pair, start_all, world_at};
 use crate::{Field, Pings, Point, RadioModel};
 
 pub(super) fn dense(settings: &Settings) -> Result<Report> {
@@ -28,7 +28,7 @@ pub(super) fn dense(settings: &Settings) -> Result<Report> {
         kept.iter().all(|kept| *kept <= 8),
     );
     let tally = ping_all(&mut world, 300);
-    report.say("pings answered", percent(tally.answered, tally.connected));
+    report.say_pings(&tally, u64::try_from(nodes).unwrap_or(0));
     report.demand(
         "at least 99 % of the pings are answered",
         tally.permyriad() >= 9_900,
@@ -77,10 +77,10 @@ pub(super) fn city(settings: &Settings) -> Result<Report> {
 }
 
 fn ping_all(world: &mut crate::World, count: u32) -> crate::PingTally {
-    let mut pings = Pings::default();
+    let mut pings = Pings::compared(world);
     for _ in 0..count {
         let (from, to) = random_pair(world);
-        pings.send(world, None, from, to, |_| true);
+        pings.send(world, from, to, |_| true);
         let log = world.run_for(Duration::from_millis(50));
         pings.note(&log);
     }

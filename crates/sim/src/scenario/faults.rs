@@ -8,7 +8,7 @@ use smartmesh_types::{Duration, RequestId};
 
 use super::mail::befriend;
 use super::{Report, Settings, percent, random_pair, start_all, world_at};
-use crate::{Field, Logged, Loss, Pings, RadioModel, World};
+use crate::{DistanceVector, Field, Logged, Loss, Pings, RadioModel, World};
 
 const FIELD: Field = Field {
     width: 1_000,
@@ -39,15 +39,29 @@ fn is_bad(node: u32) -> bool {
 
 fn sabotage_bad(world: &mut World, how: Sabotage) {
     for node in (0..u32::try_from(world.len()).unwrap_or(0)).filter(|node| is_bad(*node)) {
-        if let Some(running) = world.node_mut(node) {
-            running.sabotage(how);
-        }
+        world.sabotage(node, how);
     }
 }
 
+/// Pairs of honest phones with an honest path between them.
+#[derive(Debug, Default)]
+struct Pairs {
+    possible: u64,
+    /// One of the pings after five seconds was answered.
+    reached: u64,
+    /// Pings after five seconds, and how many of them were answered.
+    pings: (u64, u64),
+    /// A plain distance vector's way meets no cheat after five seconds.
+    distance_vector: u64,
+    /// Those not reached, and why.
+    missed: Vec<String>,
+}
+
 /// Pings between honest phones, each repeated for five seconds: a pair counts when one of the last was answered.
-fn honest_pairs(world: &mut World, pairs: u32) -> (u64, u64) {
-    let (mut possible, mut reached) = (0_u64, 0_u64);
+fn honest_pairs(world: &mut World, pairs: u32) -> Pairs {
+    let mut tally = Pairs::default();
+    let mut model = DistanceVector::new(world.len());
+    model.advance(&world.medium, world.now());
     for _ in 0..pairs {
         let (from, to) = random_pair(world);
         if is_bad(from)
@@ -56,7 +70,7 @@ fn honest_pairs(world: &mut World, pairs: u32) -> (u64, u64) {
         {
             continue;
         }
-        possible = possible.saturating_add(1);
+        tally.possible = tally.possible.saturating_add(1);
         let mut pings = Pings::default();
         let mut after_five = Pings::default();
         for tenth in 0..70 {
@@ -65,19 +79,44 @@ fn honest_pairs(world: &mut World, pairs: u32) -> (u64, u64) {
             } else {
                 &mut after_five
             };
-            pings.send(world, None, from, to, |node| !is_bad(node));
+            pings.send(world, from, to, |node| !is_bad(node));
             let log = world.run_for(Duration::from_millis(100));
             pings.note(&log);
         }
         let log = world.run_for(Duration::from_secs(1));
         after_five.note(&log);
-        reached = reached.saturating_add(u64::from(after_five.tally().answered > 0));
+        model.advance(&world.medium, world.now());
+        let by_model = model.delivers(&world.medium, from, to, |node| !is_bad(node));
+        tally.distance_vector = tally.distance_vector.saturating_add(u64::from(by_model));
+        let after = after_five.tally();
+        tally.pings.0 = tally.pings.0.saturating_add(after.connected);
+        tally.pings.1 = tally.pings.1.saturating_add(after.answered);
+        if after.answered > 0 {
+            tally.reached = tally.reached.saturating_add(1);
+        } else {
+            tally.missed.push(missed(world, from, to));
+        }
     }
-    (possible, reached)
+    tally
+}
+
+/// Who was not reached, with the honest hops between over all links and over those that are kept.
+fn missed(world: &World, from: u32, to: u32) -> String {
+    let heard = crate::hops_between(&world.medium, from, to, |node| !is_bad(node));
+    let kept = crate::hops_over(|at| world.kept(at), from, to, |node| !is_bad(node));
+    format!("{from} to {to} ({heard:?} hops, {kept:?} over kept links)")
 }
 
 pub(super) fn black_holes(settings: &Settings) -> Result<Report> {
     cheats(settings, Sabotage::DropRelayed, 97)
+}
+
+pub(super) fn grey_holes(settings: &Settings) -> Result<Report> {
+    cheats(settings, Sabotage::DropSome, 97)
+}
+
+pub(super) fn replay(settings: &Settings) -> Result<Report> {
+    cheats(settings, Sabotage::Replay, 99)
 }
 
 pub(super) fn liars(settings: &Settings) -> Result<Report> {
@@ -90,9 +129,25 @@ fn cheats(settings: &Settings, how: Sabotage, demand: u64) -> Result<Report> {
     start_all(&mut world)?;
     sabotage_bad(&mut world, how);
     world.run_for(Duration::from_secs(10));
-    let (possible, reached) = honest_pairs(&mut world, 150);
-    report.say("pairs with an honest path", possible);
+    let Pairs {
+        possible,
+        reached,
+        pings,
+        distance_vector,
+        missed,
+    } = honest_pairs(&mut world, 150);
+    report.say("oracle: pairs with an honest path", possible);
     report.say("reached after 5 s", percent(reached, possible));
+    report.say("pings answered after 5 s", percent(pings.1, pings.0));
+    report.say("not reached", format!("{missed:?}"));
+    report.say(
+        "flooding, same trace",
+        format!("100 %, at {} frames a ping", 2 * world.len()),
+    );
+    report.say(
+        "plain distance vector, same trace",
+        percent(distance_vector, possible),
+    );
     let met = reached.saturating_mul(100) >= possible.saturating_mul(demand);
     report.demand(
         &format!("at least {demand} % of the pairs with an honest path"),
@@ -110,9 +165,7 @@ pub(super) fn flood(settings: &Settings) -> Result<Report> {
     let mut world = village(settings);
     start_all(&mut world)?;
     world.run_for(Duration::from_secs(10));
-    if let Some(running) = world.node_mut(3) {
-        running.sabotage(Sabotage::Flood);
-    }
+    world.sabotage(3, Sabotage::Flood);
     let during = honest_pings(&mut world);
     report.say(
         "honest pings answered without the flood",
@@ -121,6 +174,15 @@ pub(super) fn flood(settings: &Settings) -> Result<Report> {
     report.say(
         "honest pings answered beside it",
         percent(during.answered, during.connected),
+    );
+    report.say(
+        "oracle, flooding, plain distance vector beside it",
+        format!(
+            "{}, 100 % at {} frames a ping, {}",
+            percent(during.connected, during.sent),
+            2 * world.len(),
+            percent(during.distance_vector, during.connected)
+        ),
     );
     report.say("frames that the flooder sent", world.traffic(3).frames);
     report.demand(
@@ -131,13 +193,13 @@ pub(super) fn flood(settings: &Settings) -> Result<Report> {
 }
 
 fn honest_pings(world: &mut World) -> crate::PingTally {
-    let mut pings = Pings::default();
+    let mut pings = Pings::compared(world);
     for _ in 0..400 {
         let (from, to) = random_pair(world);
         if from == 3 || to == 3 {
             continue;
         }
-        pings.send(world, None, from, to, |node| node != 3);
+        pings.send(world, from, to, |node| node != 3);
         let log = world.run_for(Duration::from_millis(50));
         pings.note(&log);
     }

@@ -1,13 +1,13 @@
 //! Islands that meet only by walkers: mail is carried, and compared with epidemic flooding on the same trace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use smartmesh_node::{Command, Event, Input};
 use smartmesh_types::{Duration, Instant, RequestId};
 
 use super::{Report, Settings, percent, start_all, world_at};
-use crate::{Epidemic, Logged, Point, RadioModel, World};
+use crate::{DistanceVector, Epidemic, Logged, Point, RadioModel, World};
 
 /// Phones of one island.
 const ISLAND: u32 = 8;
@@ -36,6 +36,8 @@ pub(super) fn walkers(settings: &Settings) -> Result<Report> {
     let seconds = settings.seconds.unwrap_or(1_200);
     let mut arrived: BTreeMap<String, Instant> = BTreeMap::new();
     let mut doubles = 0_u64;
+    let mut model = DistanceVector::new(world.len());
+    let mut live = Live::default();
     for second in 0..seconds {
         let moves = (0..WALKERS).map(|walker| {
             (
@@ -45,6 +47,8 @@ pub(super) fn walkers(settings: &Settings) -> Result<Report> {
         });
         world.medium.move_all(moves.collect::<Vec<_>>());
         epidemic.advance(&world.medium, world.now());
+        model.advance(&world.medium, world.now());
+        live.look(&world, &model, &sent);
         for Logged { at, event, .. } in world.run_for(Duration::from_secs(1)) {
             if let Event::TextReceived(text) = event {
                 doubles =
@@ -53,6 +57,10 @@ pub(super) fn walkers(settings: &Settings) -> Result<Report> {
         }
     }
     judge(&mut report, &sent, &arrived, &epidemic);
+    report.say(
+        "oracle, plain distance vector: letters with a path at any moment",
+        format!("{}, {}", live.oracle.len(), live.distance_vector.len()),
+    );
     report.say("delivered twice to a reader", doubles);
     report.demand("nothing is delivered twice", doubles == 0);
     report.say("plaintext seen on the air", world.leaks());
@@ -69,13 +77,43 @@ pub(super) fn walkers(settings: &Settings) -> Result<Report> {
     Ok(report.finish(&world))
 }
 
+/// Letters that a live path could have brought, at one moment or another.
+#[derive(Debug, Default)]
+struct Live {
+    oracle: BTreeSet<u32>,
+    distance_vector: BTreeSet<u32>,
+}
+
+impl Live {
+    fn look(&mut self, world: &World, model: &DistanceVector, sent: &[Letter]) {
+        for letter in sent {
+            let (from, to) = (letter.from, letter.to);
+            if crate::hops_between(&world.medium, from, to, |_| true).is_some() {
+                self.oracle.insert(from);
+            }
+            if model.delivers(&world.medium, from, to, |_| true) {
+                self.distance_vector.insert(from);
+            }
+        }
+    }
+}
+
+/// One letter on its way.
+#[derive(Debug)]
+struct Letter {
+    from: u32,
+    to: u32,
+    text: String,
+    sent_at: Instant,
+}
+
 /// The simulator's disk holds records before the daemon seals them: senders keep their own words there.
 fn stored_by_strangers(stored: usize) -> String {
     format!("{stored} (senders' own outbox; the daemon seals all records)")
 }
 
 /// Each phone of an island writes to one of another island.
-fn send_mail(world: &mut World, epidemic: &mut Epidemic) -> Result<Vec<(String, Instant)>> {
+fn send_mail(world: &mut World, epidemic: &mut Epidemic) -> Result<Vec<Letter>> {
     let settled = ISLAND * ISLANDS;
     let mut sent = Vec::new();
     for from in 0..settled {
@@ -87,8 +125,13 @@ fn send_mail(world: &mut World, epidemic: &mut Epidemic) -> Result<Vec<(String, 
         let text = format!("letter {from} to {to}");
         world.forbid(&[text.clone().into_bytes()]);
         epidemic.send(u64::from(from), from, to);
+        sent.push(Letter {
+            from,
+            to,
+            text: text.clone(),
+            sent_at: world.now(),
+        });
         let to = world.address(to);
-        sent.push((text.clone(), world.now()));
         world.feed(
             from,
             Input::Command(
@@ -126,13 +169,14 @@ pub(super) fn befriend(world: &mut World, from: u32, to: u32) -> Result<()> {
 
 fn judge(
     report: &mut Report,
-    sent: &[(String, Instant)],
+    sent: &[Letter],
     arrived: &BTreeMap<String, Instant>,
     epidemic: &Epidemic,
 ) {
     let mut delays: Vec<Duration> = Vec::new();
-    for (mail, (_, start)) in (0_u64..).zip(sent) {
-        delays.extend(epidemic.arrivals().get(&mail).map(|at| at.since(*start)));
+    for letter in sent {
+        let arrival = epidemic.arrivals().get(&u64::from(letter.from));
+        delays.extend(arrival.map(|at| at.since(letter.sent_at)));
     }
     delays.sort_unstable();
     let median = delays.get(delays.len() / 2).copied().unwrap_or_default();
@@ -140,10 +184,10 @@ fn judge(
     let by_epidemic = delays.iter().filter(|delay| **delay <= limit).count();
     let ours = sent
         .iter()
-        .filter(|(text, start)| {
+        .filter(|letter| {
             arrived
-                .get(text)
-                .is_some_and(|at| at.since(*start) <= limit)
+                .get(&letter.text)
+                .is_some_and(|at| at.since(letter.sent_at) <= limit)
         })
         .count();
     report.say("letters", sent.len());

@@ -4,8 +4,8 @@
 use anyhow::Result;
 use smartmesh_types::Duration;
 
-use super::{Report, Settings, percent, random_pair, start_all, world_at};
-use crate::{DistanceVector, Field, Pings, RadioModel};
+use super::{Report, Settings, random_pair, start_all, world_at};
+use crate::{Field, Pings, RadioModel};
 
 const FIELD: Field = Field {
     width: 1_000,
@@ -34,8 +34,7 @@ pub(super) fn run(settings: &Settings) -> Result<Report> {
     let mut world = world_at(settings, radio, places);
     start_all(&mut world)?;
     world.run_for(Duration::from_secs(10));
-    let mut model = DistanceVector::new(world.len());
-    let mut pings = Pings::default();
+    let mut pings = Pings::compared(&world);
     for _ in 0..steps {
         let moves: Vec<_> = (0..nodes)
             .map(|node| {
@@ -46,8 +45,7 @@ pub(super) fn run(settings: &Settings) -> Result<Report> {
         world.medium.move_all(moves);
         for _ in 0..PINGS {
             let (from, to) = random_pair(&mut world);
-            model.advance(&world.medium, world.now());
-            pings.send(&mut world, Some(&model), from, to, |_| true);
+            pings.send(&mut world, from, to, |_| true);
             let log = world.run_for(Duration::from_millis(15_000 / PINGS));
             pings.note(&log);
         }
@@ -56,20 +54,7 @@ pub(super) fn run(settings: &Settings) -> Result<Report> {
     pings.note(&world.run_for(Duration::from_secs(5)));
     let tally = pings.tally();
     let demand = if settings.step_m <= 10 { 9_950 } else { 9_800 };
-    report.say(
-        "pings answered of those that the oracle could connect",
-        percent(tally.answered, tally.connected),
-    );
-    report.say("overall", percent(tally.answered_overall, tally.sent));
-    report.say("oracle: connected", percent(tally.connected, tally.sent));
-    report.say(
-        "plain distance vector, same trace",
-        percent(tally.distance_vector, tally.connected),
-    );
-    report.say(
-        "flooding, same trace",
-        format!("100 %, at {} frames a ping", 2 * nodes),
-    );
+    report.say_pings(&tally, u64::from(nodes));
     report.demand(
         &format!(
             "at least {}.{:02} % are answered",

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use smartmesh_types::Duration;
 
-use super::{Report, Settings, idle_rate, percent, random_pair, start_all, world_at};
+use super::{Report, Settings, idle_rate, random_pair, start_all, world_at};
 use crate::{Pings, Point, RadioModel, World};
 
 /// Metres between neighbours: the next but one is out of reach.
@@ -40,19 +40,16 @@ fn still(settings: &Settings, places: Vec<Point>) -> Result<Report> {
         format!("{millis} ms"),
     );
     report.demand("the ends reach each other within a second", millis <= 1_000);
-    let mut pings = Pings::default();
+    let mut pings = Pings::compared(&world);
     for _ in 0..200 {
         let (from, to) = random_pair(&mut world);
-        pings.send(&mut world, None, from, to, |_| true);
+        pings.send(&mut world, from, to, |_| true);
         let log = world.run_for(Duration::from_millis(50));
         pings.note(&log);
     }
     pings.note(&world.run_for(Duration::from_secs(3)));
     let tally = pings.tally();
-    report.say(
-        "pings answered of those with a path",
-        percent(tally.answered, tally.connected),
-    );
+    report.say_pings(&tally, u64::try_from(world.len()).unwrap_or(0));
     report.demand("every ping is answered", tally.answered == tally.connected);
     // Flows of the pings fall asleep first.
     world.run_for(Duration::from_secs(90));
@@ -67,7 +64,7 @@ fn first_answer(world: &mut World) -> u64 {
     let last = u32::try_from(world.len().saturating_sub(1)).unwrap_or(0);
     let mut pings = Pings::default();
     for step in 0..500_u64 {
-        pings.send(world, None, 0, last, |_| true);
+        pings.send(world, 0, last, |_| true);
         let log = world.run_for(Duration::from_millis(20));
         pings.note(&log);
         if pings.tally().answered_overall > 0 {
