@@ -327,3 +327,48 @@ fn tell_started(address: Address, api: SocketAddr, protection: Protection) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use smartmesh_crypto::{Seed, StoreKey};
+    use smartmesh_types::UnixTime;
+
+    use super::*;
+    use crate::database::Write;
+
+    /// What a start at this moment says after a last start at second 2,000,000.
+    fn warning_at(secs: u64) -> Option<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records");
+        let rng = Seed::new([9; 32]).rng();
+        let mut database = Database::open(&path, StoreKey::new([1; 32]), rng).unwrap();
+        let now = Now {
+            unix: UnixTime::from_secs(secs),
+            ..Now::default()
+        };
+        assert_eq!(
+            clock_warning(&database, now).unwrap(),
+            None,
+            "a first start"
+        );
+        let write = Write::Meta {
+            name: "time",
+            value: 2_000_000_u64.to_be_bytes().to_vec(),
+        };
+        database.apply(&[write]).unwrap();
+        clock_warning(&database, now).unwrap()
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_by_a_day_is_told_with_what_to_do() {
+        let warning = warning_at(2_000_000 - 24 * 3_600).unwrap();
+        assert!(warning.contains("1440 minutes behind"), "{warning}");
+        assert!(warning.contains("set it"), "{warning}");
+        assert_eq!(warning_at(2_000_000 - 3_600), None, "an hour is tolerated");
+        assert_eq!(
+            warning_at(2_000_000 + 24 * 3_600),
+            None,
+            "it was off for a day"
+        );
+    }
+}

@@ -458,6 +458,10 @@ fn run_shard(
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "a test that overflows fails, as it should"
+)]
 mod tests {
     use smartmesh_node::Command;
     use smartmesh_types::RequestId;
