@@ -75,7 +75,7 @@ function render(gas) {
 Made by \`contracts/gas.mjs\` from \`contracts/test/Gas.t.sol\`; \`contracts/check.sh\` fails when a figure rises by more than 1 %.
 
 Fork: **Osaka** (prices as since Prague, calldata floor of EIP-7623 included). Each figure is a whole transaction as its sender is charged: 21,000,
-calldata, refunds; every account and slot cold; receivers and contracts already hold the token (SMT). solc 0.8.37, IR pipeline, 200 runs.
+calldata, refunds; every account and slot cold; receivers and contracts already hold the token (SMT). solc 0.8.37, IR pipeline, 200 runs (SMT and Chequebook 1,000,000).
 
 Beside it what others published, **under other price rules**: Raiden's development gas.json of December 2021 (after London), Photon's own table of late 2018 (before
 Berlin: a storage read cost 200, and up to half of the gas was refunded). Compare with that in mind. Both need a token approval first; SMT does not.

@@ -201,7 +201,8 @@ contract Channels is IChannels, Tokens, Verify {
         address agent = _agent(w.agent, w.expiry);
         if (w.expiry <= _time(word) || w.expiry > TIME_MASK) revert Expired();
         uint256 amount = w.amount;
-        if (amount == 0 || w.fee > amount || amount > _total(word)) revert BadAmount();
+        uint256 fee = w.fee;
+        if (amount == 0 || fee > amount || amount > _total(word)) revert BadAmount();
         bool isHigh = w.party == c.high;
         if (!isHigh && w.party != c.low) revert BadParties();
         uint256 at;
@@ -213,8 +214,11 @@ contract Channels is IChannels, Tokens, Verify {
         word = (word & ~(TIME_MASK << TIME)) | (uint256(w.expiry) << TIME);
         words[id] = word;
         emit Withdrawn(id, word);
-        _pay(c.token, w.to, amount - w.fee);
-        _pay(c.token, agent, w.fee);
+        address token = c.token;
+        unchecked {
+            _pay(token, w.to, amount - fee);
+        }
+        _pay(token, agent, fee);
     }
 
     function coopClose(
@@ -249,17 +253,24 @@ contract Channels is IChannels, Tokens, Verify {
         uint256 deposits
     ) private {
         address agent = _agent(p.agent, p.deadline);
-        if (uint256(p.lowAmount) + p.highAmount + p.fee != _total(deposits)) revert BadAmount();
+        uint256 low = p.lowAmount;
+        uint256 high = p.highAmount;
+        uint256 fee = p.fee;
+        unchecked {
+            // Each is below 2^96.
+            if (low + high + fee != _total(deposits)) revert BadAmount();
+        }
         uint256 at;
         assembly {
             at := p
         }
         _verifyBoth(c, _structHash(COOP_CLOSE, id, _epoch(word), at, 224), lowSignature, highSignature);
         _end(id, word);
-        emit Settled(id, p.lowAmount, p.highAmount);
-        _pay(c.token, p.lowTo, p.lowAmount);
-        _pay(c.token, p.highTo, p.highAmount);
-        _pay(c.token, agent, p.fee);
+        emit Settled(id, low, high);
+        address token = c.token;
+        _pay(token, p.lowTo, low);
+        _pay(token, p.highTo, high);
+        _pay(token, agent, fee);
     }
 
     // ---------------------------------------------------------------- close and challenge
@@ -455,10 +466,11 @@ contract Channels is IChannels, Tokens, Verify {
                 if (side & bit != 0) revert BadLeaf();
                 side |= bit;
                 out += l.amount;
-                bytes32 leaf = _leaf(l);
+                bytes calldata condition = l.condition;
+                bytes32 leaf = _leaf(l, condition);
                 leaves[i] = leaf;
                 if (direction != 0 && voided[_voidKey(direction, leaf)]) revert BadLeaf();
-                if (!_satisfied(l)) revert NotFulfilled();
+                if (!_satisfied(condition, l.witness, l.expiry)) revert NotFulfilled();
             }
             // What the message itself fixes: paid and the ticks redeemed. The rest of `out` are leaves.
             uint256 limit = s.paid + uint256(uint32(k[HEAD] >> (TICKS + 32 * p))) * s.unit + s.locked;
@@ -473,9 +485,8 @@ contract Channels is IChannels, Tokens, Verify {
 
     /// @dev Id, amount and expiry lie in the calldata as they are hashed; amount and expiry are checked where they are
     /// read, an id of more than 64 bits is in no tree that a payee accepts.
-    function _leaf(Claim calldata l) private pure returns (bytes32 leaf) {
+    function _leaf(Claim calldata l, bytes calldata condition) private pure returns (bytes32 leaf) {
         bytes32 typeHash = LEAF;
-        bytes calldata condition = l.condition;
         assembly ("memory-safe") {
             let at := mload(64)
             calldatacopy(at, condition.offset, condition.length)
@@ -488,13 +499,11 @@ contract Channels is IChannels, Tokens, Verify {
     }
 
     /// @dev A hash lock opened by its preimage is judged here, as Conditions would; everything else there.
-    function _satisfied(Claim calldata l) private view returns (bool) {
-        bytes calldata condition = l.condition;
-        bytes calldata witness = l.witness;
+    function _satisfied(bytes calldata condition, bytes calldata witness, uint40 expiry) private view returns (bool) {
         if (condition.length == 33 && witness.length == 32 && condition[0] == 0x01) {
-            return block.timestamp < l.expiry && _sha256(bytes32(witness)) == bytes32(condition[1:33]);
+            return block.timestamp < expiry && _sha256(bytes32(witness)) == bytes32(condition[1:33]);
         }
-        return IConditions(conditions).satisfied(condition, witness, l.expiry);
+        return IConditions(conditions).satisfied(condition, witness, expiry);
     }
 
     /// @dev One proof for all leaves of a call, which come by rising index: level by level each node is joined with its
@@ -836,8 +845,10 @@ contract Channels is IChannels, Tokens, Verify {
         private
         view
     {
-        _verify(structHash, low, c.low);
-        _verify(structHash, high, c.high);
+        bytes32 digest = _digest(structHash);
+        if (!_signedDigest(digest, low.r, low.vs, c.low) || !_signedDigest(digest, high.r, high.vs, c.high)) {
+            revert BadSignature();
+        }
     }
 
     /// @dev What a token refuses becomes a credit, so that nobody's payout waits for somebody else's.

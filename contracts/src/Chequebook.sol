@@ -190,17 +190,22 @@ contract Chequebook is IChequebook, Tokens, Verify {
         private
         returns (uint256 fromLock, uint256 fromFunds, uint256 unpaid)
     {
-        Account memory a = accounts[id][c.beneficiary];
-        if (c.cumulative <= a.cashed) return (0, 0, 0);
-        uint256 due = c.cumulative - a.cashed;
-        fromLock = _min(due, a.locked);
-        BookState storage s = books[id];
-        fromFunds = _min(due - fromLock, s.funds);
-        unpaid = due - fromLock - fromFunds;
-        a.cashed += uint96(due - unpaid);
-        a.locked -= uint96(fromLock);
-        accounts[id][c.beneficiary] = a;
-        if (fromFunds != 0) s.funds -= uint96(fromFunds);
+        Account storage a = accounts[id][c.beneficiary];
+        uint256 cashed = a.cashed;
+        if (c.cumulative <= cashed) return (0, 0, 0);
+        uint256 due;
+        unchecked {
+            // What is taken is at most what is there, and cashed rises at most to the cumulative amount.
+            due = c.cumulative - cashed;
+            fromLock = _min(due, a.locked);
+            BookState storage s = books[id];
+            uint256 funds = s.funds;
+            fromFunds = _min(due - fromLock, funds);
+            unpaid = due - fromLock - fromFunds;
+            a.cashed = uint96(cashed + due - unpaid);
+            if (fromLock != 0) a.locked -= uint96(fromLock);
+            if (fromFunds != 0) s.funds = uint96(funds - fromFunds);
+        }
         if (due != unpaid) emit Cashed(id, c.beneficiary, due - unpaid, unpaid);
     }
 

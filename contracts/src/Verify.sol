@@ -40,16 +40,27 @@ abstract contract Verify {
     }
 
     function _signed(bytes32 structHash, bytes32 r, bytes32 vs, address signer) internal view returns (bool) {
-        uint256 s = uint256(vs) & (type(uint256).max >> 1);
-        if (s > HALF_ORDER) return false;
+        return _signedDigest(_digest(structHash), r, vs, signer);
+    }
+
+    function _digest(bytes32 structHash) internal view returns (bytes32 digest) {
         bytes32 separator = DOMAIN_SEPARATOR();
-        address recovered;
         assembly ("memory-safe") {
             let data := mload(64)
             mstore(data, hex"1901")
             mstore(add(data, 2), separator)
             mstore(add(data, 34), structHash)
-            mstore(data, keccak256(data, 66))
+            digest := keccak256(data, 66)
+        }
+    }
+
+    function _signedDigest(bytes32 digest, bytes32 r, bytes32 vs, address signer) internal view returns (bool) {
+        uint256 s = uint256(vs) & (type(uint256).max >> 1);
+        if (s > HALF_ORDER) return false;
+        address recovered;
+        assembly ("memory-safe") {
+            let data := mload(64)
+            mstore(data, digest)
             mstore(add(data, 32), add(27, shr(255, vs)))
             mstore(add(data, 64), r)
             mstore(add(data, 96), s)

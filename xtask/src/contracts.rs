@@ -25,8 +25,21 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         command.arg("--deep");
     }
     process::run(&mut command)?;
+    if options.deep {
+        histories()?;
+    }
     deployment()?;
     devnet()
+}
+
+/// Ten million steps of the reference model beside the bytecode.
+fn histories() -> Result<()> {
+    process::run(
+        process::cargo()
+            .env("SMARTMESH_DEEP", "10000000")
+            .args(["test", "--package", "smartmesh-contracts"])
+            .args(["--test", "bytecode", "history", "--", "--nocapture"]),
+    )
 }
 
 /// The program's deployment on a real anvil.

@@ -18,7 +18,7 @@ pub use chequebook::{
 };
 pub use closing::{Claim, Close, Closing, Direction, Mandate, Message, Phase, SignedMessage};
 pub use condition::{Condition, Lock, Registry, Witness};
-pub use ledger::{Bank, Ledger};
+pub use ledger::{Bank, Ledger, Manner};
 
 use alloy_primitives::Address;
 

@@ -470,6 +470,14 @@ impl Channels {
         self.share(bank, terms.token, terms.high, shares.high, high.agent)
     }
 
+    /// Settles what can be settled, each with the record given, and skips the rest; returns how many were settled.
+    pub fn settle_batch(&mut self, bank: &mut Bank, items: &[(Terms, B256)], env: Env) -> usize {
+        items
+            .iter()
+            .filter(|(terms, record)| self.settle(bank, terms, *record, env).is_ok())
+            .count()
+    }
+
     /// Pays out a credit.
     ///
     /// # Errors

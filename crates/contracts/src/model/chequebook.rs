@@ -284,6 +284,14 @@ impl Chequebook {
         Ok(())
     }
 
+    /// Cashes every cheque that pays something and skips the others; returns how many paid.
+    pub fn cash_batch(&mut self, bank: &mut Bank, items: &[(BookTerms, SignedCheque)]) -> usize {
+        items
+            .iter()
+            .filter(|(terms, shown)| self.cash(bank, terms, shown).is_ok())
+            .count()
+    }
+
     /// Cashes all that is due by a beneficiary's order, for a fee, or nothing.
     ///
     /// # Errors

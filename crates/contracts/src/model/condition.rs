@@ -1,11 +1,12 @@
-//! Locks and what opens them (docs/contracts.md, "Conditions"). Of the kinds only those are here that need no curve and no other contract.
+//! Locks and what opens them (docs/contracts.md, "Conditions"). Curves and other contracts stay outside: a witness says what its number
+//! or its signature belongs to, and the registry what other contracts answer now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use alloy_primitives::{B256, keccak256};
+use alloy_primitives::{Address, B256, keccak256};
 use sha2::{Digest, Sha256};
 
-use super::{Refusal, require};
+use super::{Refusal, Signer, require};
 use crate::layout::Leaf;
 
 /// Members of `all` and `any`.
@@ -18,10 +19,16 @@ const NESTING_MAX: u8 = 2;
 pub enum Condition {
     /// Opened by the preimage of a SHA-256 hash.
     HashLock(B256),
+    /// Opened by the number whose point has this address.
+    PointLock(Address),
     /// Holds iff now >= the time, seconds.
     After(u64),
     /// Holds iff now < the time, seconds.
     Before(u64),
+    /// A destination signed that it has a message.
+    Receipt(Address, B256),
+    /// Another contract answers yes, within a cap of gas.
+    Call(Address, u32, Vec<u8>),
     /// All of 1 to 4.
     All(Vec<Self>),
     /// One of 1 to 4.
@@ -35,6 +42,10 @@ pub enum Witness {
     Recorded,
     /// Preimage of a hash lock.
     Secret(B256),
+    /// Number of a point lock, and the address of its point; none if the curve has none.
+    Scalar(B256, Option<Address>),
+    /// Signature (r, vs) of a receipt, and whose it is.
+    Signed(B256, B256, Signer),
     /// The condition speaks for itself.
     Plain,
     /// One for each member.
@@ -49,8 +60,15 @@ impl Condition {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::HashLock(hash) => [&[1_u8][..], hash.as_slice()].concat(),
+            Self::PointLock(point) => [&[2_u8][..], point.as_slice()].concat(),
             Self::After(time) => [&[3_u8][..], &time_bytes(*time)].concat(),
             Self::Before(time) => [&[4_u8][..], &time_bytes(*time)].concat(),
+            Self::Receipt(destination, message) => {
+                [&[5_u8][..], destination.as_slice(), message.as_slice()].concat()
+            }
+            Self::Call(target, gas, data) => {
+                [&[6_u8][..], target.as_slice(), &gas.to_be_bytes(), data].concat()
+            }
             Self::All(members) => encode_members(7, members),
             Self::Any(members) => encode_members(8, members),
         }
@@ -59,9 +77,13 @@ impl Condition {
     fn key(&self) -> B256 {
         match self {
             Self::HashLock(hash) => *hash,
-            Self::After(_) | Self::Before(_) | Self::All(_) | Self::Any(_) => {
-                keccak256(self.encode())
-            }
+            Self::PointLock(_)
+            | Self::After(_)
+            | Self::Before(_)
+            | Self::Receipt(..)
+            | Self::Call(..)
+            | Self::All(_)
+            | Self::Any(_) => keccak256(self.encode()),
         }
     }
 }
@@ -72,7 +94,8 @@ impl Witness {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Recorded => Vec::new(),
-            Self::Secret(secret) => secret.to_vec(),
+            Self::Secret(bytes) | Self::Scalar(bytes, _) => bytes.to_vec(),
+            Self::Signed(r, vs, _) => [r.as_slice(), vs.as_slice()].concat(),
             Self::Plain => vec![1],
             Self::All(members) => members
                 .iter()
@@ -132,6 +155,8 @@ impl Lock {
 pub struct Registry {
     /// Seconds by look-up key; the first time counts.
     pub times: BTreeMap<B256, u64>,
+    /// Which calls (encoded conditions) are answered with yes now.
+    pub answers: BTreeSet<Vec<u8>>,
 }
 
 impl Registry {
@@ -189,7 +214,16 @@ impl Registry {
             return Ok(false);
         }
         match (condition, witness) {
-            (Condition::HashLock(hash), Witness::Secret(secret)) => Ok(sha256(*secret) == *hash),
+            (Condition::HashLock(hash), Witness::Secret(bytes) | Witness::Scalar(bytes, _)) => {
+                Ok(sha256(*bytes) == *hash)
+            }
+            (Condition::PointLock(lock), Witness::Scalar(_, point)) => Ok(*point == Some(*lock)),
+            // As long as a number, but of no point that anybody locks with.
+            (Condition::PointLock(_), Witness::Secret(_)) => Ok(false),
+            (Condition::Receipt(destination, _), Witness::Signed(.., signer)) => {
+                Ok(*signer == Some(*destination))
+            }
+            (Condition::Call(..), Witness::Plain) => Ok(self.answers.contains(&condition.encode())),
             (Condition::After(time), Witness::Plain) => Ok(now >= *time),
             (Condition::Before(time), Witness::Plain) => Ok(now < *time),
             (Condition::All(members), Witness::All(witnesses)) => {
@@ -208,12 +242,17 @@ impl Registry {
             }
             (
                 Condition::HashLock(_)
+                | Condition::PointLock(_)
                 | Condition::After(_)
                 | Condition::Before(_)
+                | Condition::Receipt(..)
+                | Condition::Call(..)
                 | Condition::All(_)
                 | Condition::Any(_),
                 Witness::Recorded
                 | Witness::Secret(_)
+                | Witness::Scalar(..)
+                | Witness::Signed(..)
                 | Witness::Plain
                 | Witness::All(_)
                 | Witness::Any(..),

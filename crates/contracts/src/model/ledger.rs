@@ -15,6 +15,20 @@ pub struct Ledger {
     pub allowed: BTreeSet<(Address, Address)>,
     /// Receivers to whom the token pays nothing.
     pub refused: BTreeSet<Address>,
+    /// What it makes of a transfer.
+    pub manner: Manner,
+}
+
+/// What a token makes of a transfer that it could carry out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manner {
+    /// It carries it out, whatever it answers and whomever it calls meanwhile.
+    #[default]
+    Plain,
+    /// A tenth goes to that account instead of the receiver.
+    TakesTenth(Address),
+    /// It moves nothing: it says no, reverts or burns its gas.
+    Refuses,
 }
 
 impl Ledger {
@@ -31,11 +45,22 @@ impl Ledger {
         if self.refused.contains(&to) {
             return false;
         }
+        let tax = match self.manner {
+            Manner::Plain => None,
+            Manner::TakesTenth(collector) => Some((collector, amount.saturating_div(10))),
+            Manner::Refuses => return false,
+        };
         self.balances.insert(from, left);
-        // The supply is below 2^128, so no balance overflows.
-        let raised = self.balance(to).saturating_add(amount);
-        self.balances.insert(to, raised);
+        let (collector, tax) = tax.unwrap_or((to, 0));
+        self.raise(to, amount.saturating_sub(tax));
+        self.raise(collector, tax);
         true
+    }
+
+    fn raise(&mut self, account: Address, amount: u128) {
+        // The supply is below 2^128, so no balance overflows.
+        let raised = self.balance(account).saturating_add(amount);
+        self.balances.insert(account, raised);
     }
 }
 

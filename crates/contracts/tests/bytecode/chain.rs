@@ -170,6 +170,16 @@ impl Chain {
         receipt(self.evm.transact_commit(tx).unwrap())
     }
 
+    /// The state as it is, to return to after a reorganisation.
+    pub(crate) fn state(&self) -> InMemoryDB {
+        self.evm.ctx.journaled_state.database.clone()
+    }
+
+    /// The chain takes another course from an earlier state.
+    pub(crate) fn reorganise(&mut self, state: InMemoryDB) {
+        self.evm.ctx.journaled_state.database = state;
+    }
+
     /// One word of a contract's storage.
     pub(crate) fn word(&self, contract: Address, slot: U256) -> U256 {
         self.evm

@@ -1,10 +1,11 @@
 //! The same random history on the model and on the bytecode.
 
 mod books;
+mod hostile;
 mod payments;
 mod watcher;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use alloy_primitives::keccak256;
 use rand_chacha::ChaCha8Rng;
@@ -24,6 +25,42 @@ fn steps() -> u64 {
         .ok()
         .and_then(|steps| steps.parse().ok())
         .unwrap_or(STEPS)
+}
+
+/// Blocks that a reorganisation may undo at most: the depth to which a node waits before it believes.
+const REORG_DEPTH_MAX: usize = 12;
+
+/// The newest states, one a block, to go back to.
+struct Past<T>(VecDeque<T>);
+
+impl<T> Past<T> {
+    fn new() -> Self {
+        Self(VecDeque::new())
+    }
+
+    fn push(&mut self, state: T) {
+        if self.0.len() == REORG_DEPTH_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(state);
+    }
+
+    /// Forgets some of the newest, at times all, and returns the oldest forgotten.
+    fn undo(&mut self, dice: &mut Dice) -> Option<T> {
+        let depth = usize::try_from(1 + dice.below(REORG_DEPTH_MAX as u64)).unwrap();
+        let kept = self.0.len().saturating_sub(depth);
+        self.0.drain(kept..).next()
+    }
+}
+
+/// Names of the errors in a contract's ABI.
+fn errors_of(artifact: &str) -> BTreeSet<String> {
+    let artifact: serde_json::Value = serde_json::from_str(artifact).unwrap();
+    let of_abi = artifact["abi"].as_array().unwrap().iter();
+    of_abi
+        .filter(|item| item["type"] == "error")
+        .map(|item| item["name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// Seeded choices.
@@ -83,13 +120,18 @@ impl Tally {
         }
     }
 
-    /// Fails unless each of `wanted` came about somewhere.
-    fn expect(&self, wanted: &[Refusal]) {
-        for refusal in wanted {
-            assert!(
-                self.0.keys().any(|(_, seen)| seen == &Some(*refusal)),
-                "never refused with {refusal:?}"
-            );
-        }
+    /// Fails unless the model and the bytecode agreed on every error of the contract at least once, except on `others`,
+    /// which other tests reach.
+    fn reached_all(&self, artifact: &str, others: &[&str]) {
+        let seen: BTreeSet<String> = self
+            .0
+            .keys()
+            .filter_map(|(_, refusal)| refusal.map(|refusal| format!("{refusal:?}")))
+            .collect();
+        let missing: Vec<String> = errors_of(artifact)
+            .into_iter()
+            .filter(|error| !seen.contains(error) && !others.contains(&error.as_str()))
+            .collect();
+        assert!(missing.is_empty(), "never refused with {missing:?}");
     }
 }

@@ -1,7 +1,8 @@
 //! Random histories of payment channels.
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use alloy_sol_types::{Eip712Domain, SolStruct as _};
+use alloy_sol_types::{Eip712Domain, SolCall as _, SolEvent as _, SolStruct as _};
+use revm::database::InMemoryDB;
 use sha2::{Digest, Sha256};
 use smartmesh_contracts::channels::{Channels as Abi, IChannels};
 use smartmesh_contracts::conditions::Conditions as RegistryAbi;
@@ -11,16 +12,22 @@ use smartmesh_contracts::model::{
     Withdrawal, Witness,
 };
 use smartmesh_contracts::token::SMT as Token;
+use smartmesh_contracts::typed::conditions::Receipt as Received;
 use smartmesh_contracts::typed::{Verifier, channels as typed};
 use smartmesh_contracts::{ClosingRecord, hold_seconds, token, tree_proof, void_key};
 
+use super::hostile;
 use super::watcher::Watcher;
-use super::{Dice, STEPS_A_CHAIN, Tally, steps};
+use super::{Dice, Past, STEPS_A_CHAIN, Tally, steps};
 use crate::chain::{Account, Chain, Failed, Receipt, mapped};
 
 const SUPPLY: u128 = 3_141_592_653 * 10_u128.pow(18);
 /// Keys: three parties, a tower, a stranger.
 const PEOPLE: u8 = 5;
+/// The first of the channels can exist; the others are wrong in one way each.
+const REAL: usize = 4;
+/// Gas cap of a called condition.
+const CALL_GAS: u32 = 60_000;
 
 struct Play {
     chain: Chain,
@@ -28,7 +35,8 @@ struct Play {
     people: Vec<Account>,
     /// All whose balances are compared.
     watched: Vec<Address>,
-    tokens: [Address; 2],
+    /// Two of the good kind, one that changes its manners.
+    tokens: [Address; 3],
     terms: Vec<Terms>,
     /// Messages that payers signed, by channel, epoch and payer.
     signed: Vec<(usize, u32, Side, Message)>,
@@ -38,6 +46,17 @@ struct Play {
     watcher: Watcher,
     dice: Dice,
     nonce: u64,
+    past: Past<Snapshot>,
+}
+
+/// What a reorganisation takes back. What was signed stays signed.
+struct Snapshot {
+    state: InMemoryDB,
+    now: u64,
+    bank: Bank,
+    registry: Registry,
+    model: Channels,
+    watcher: Watcher,
 }
 
 /// Phases of a closing channel.
@@ -52,6 +71,13 @@ type Outcome = (&'static str, Result<(), Refusal>, Result<Receipt, Failed>);
 
 fn sha256(value: B256) -> B256 {
     B256::from_slice(&Sha256::digest(value))
+}
+
+/// Keys whose points are locked with; the last one's never is.
+const POINT_SEED: u8 = 0x71;
+
+fn point(i: u8) -> Account {
+    Account::new(POINT_SEED + i)
 }
 
 fn secret(i: u64) -> B256 {
@@ -103,13 +129,16 @@ impl Play {
             &token::SMT::BYTECODE,
             people[0].address.into_word().as_slice(),
         );
-        let tokens = [chain.smt, second];
+        let hostile = hostile::deploy(&mut chain, people[0].address, SUPPLY);
+        let tokens = [chain.smt, second, hostile];
         let domain = chain.domain(Verifier::Channels);
         let mut bank = Bank::default();
         for token in tokens {
             let mut ledger = Ledger::default();
             ledger.balances.insert(people[0].address, SUPPLY);
-            ledger.refused.insert(token);
+            if token != hostile {
+                ledger.refused.insert(token);
+            }
             bank.tokens.insert(token, ledger);
             for one in &people {
                 if one.address != people[0].address {
@@ -163,6 +192,12 @@ impl Play {
                 terms: 0x0100,
             },
             Terms {
+                token: hostile,
+                low,
+                high,
+                terms: 0x0300,
+            },
+            Terms {
                 token: tokens[0],
                 low: high,
                 high: low,
@@ -182,7 +217,8 @@ impl Play {
             },
         ];
         let mut watched: Vec<Address> = people.iter().map(|one| one.address).collect();
-        watched.extend([chain.channels, tokens[0], tokens[1]]);
+        watched.extend([chain.channels, hostile::TAX]);
+        watched.extend(tokens);
         let model = Channels::new(chain.channels);
         Self {
             chain,
@@ -198,6 +234,7 @@ impl Play {
             watcher: Watcher::default(),
             dice: Dice::new(seed),
             nonce: 0,
+            past: Past::new(),
         }
     }
 
@@ -257,14 +294,16 @@ impl Play {
         let n = if self.dice.once_in(30) {
             self.terms.len() as u64
         } else {
-            3
+            REAL as u64
         };
         usize::try_from(self.dice.below(n)).unwrap()
     }
 
     /// A channel for a call of a dispute: mostly one that is closing, in the phase `wanted` if there is one.
     fn disputed(&mut self, wanted: Stage) -> usize {
-        let closing: Vec<usize> = (0..3).filter(|i| self.stage(*i) == Some(wanted)).collect();
+        let closing: Vec<usize> = (0..REAL)
+            .filter(|i| self.stage(*i) == Some(wanted))
+            .collect();
         if closing.is_empty() || self.dice.once_in(16) {
             self.which()
         } else {
@@ -359,7 +398,7 @@ impl Play {
         let now = self.chain.now;
         let mut times = vec![now, now, now, now, now + 1, now + 13, now + 600];
         if self.dice.once_in(10) {
-            for i in 0..3 {
+            for i in 0..REAL {
                 let Some(closing) = self.closing_of(i) else {
                     continue;
                 };
@@ -388,10 +427,16 @@ impl Play {
 
     fn condition(&mut self, depth: u8) -> Condition {
         let near = self.chain.now - 1000 + self.dice.below(12_000);
-        match self.dice.below(if depth == 0 { 3 } else { 5 }) {
+        match self.dice.below(if depth == 0 { 6 } else { 8 }) {
             0 => Condition::HashLock(sha256(secret(self.dice.below(8)))),
             1 => Condition::After(near),
             2 => Condition::Before(near),
+            3 => {
+                let i = u8::try_from(self.dice.below(3)).unwrap();
+                Condition::PointLock(point(i).address)
+            }
+            4 => Condition::Receipt(self.anyone(), secret(self.dice.below(3))),
+            5 => self.question(),
             kind => {
                 let count = if self.dice.once_in(12) {
                     5
@@ -399,7 +444,7 @@ impl Play {
                     1 + self.dice.below(4)
                 };
                 let members = (0..count).map(|_| self.condition(depth - 1)).collect();
-                if kind == 3 {
+                if kind == 6 {
                     Condition::All(members)
                 } else {
                     Condition::Any(members)
@@ -421,7 +466,21 @@ impl Play {
                 let known = (0..8).map(secret).find(|secret| sha256(*secret) == *hash);
                 Witness::Secret(known.unwrap())
             }
-            Condition::After(_) | Condition::Before(_) => Witness::Plain,
+            Condition::PointLock(lock) => {
+                let wrong = self.dice.once_in(8);
+                let known = (0..3).find(|i| point(*i).address == *lock && !wrong);
+                let i = known.unwrap_or(3);
+                let scalar = B256::repeat_byte(POINT_SEED + i);
+                Witness::Scalar(scalar, Some(point(i).address))
+            }
+            Condition::Receipt(destination, message) => {
+                let signer = self.mostly(*destination);
+                let domain = self.chain.domain(Verifier::Conditions);
+                let receipt = Received { message: *message };
+                let (r, vs) = self.account(signer).sign(&receipt, &domain);
+                Witness::Signed(r, vs, Some(signer))
+            }
+            Condition::After(_) | Condition::Before(_) | Condition::Call(..) => Witness::Plain,
             Condition::All(members) => {
                 Witness::All(members.iter().map(|member| self.witness(member)).collect())
             }
@@ -435,7 +494,7 @@ impl Play {
 
     /// A payer signs its next message, or one that contradicts an earlier one. Nothing happens on chain.
     fn pay(&mut self) {
-        let i = usize::try_from(self.dice.below(3)).unwrap();
+        let i = usize::try_from(self.dice.below(REAL as u64)).unwrap();
         let payer = self.side();
         let channel = self.model.channel(self.terms[i].id());
         let newest = self.newest(i, channel.epoch, payer);
@@ -590,7 +649,7 @@ impl Play {
             .pick(&[0, 1, 500, 501, 1_000_000, 40_000_000, 1 << 87]);
         let env = self.env(caller);
         let high = side == Side::High;
-        if self.dice.once_in(3) && self.tokens.contains(&terms.token) {
+        if self.dice.once_in(3) && self.tokens[..2].contains(&terms.token) {
             let funding = Funding::Callback { owner: caller };
             let model = self.model.deposit(
                 &mut self.bank,
@@ -1206,7 +1265,7 @@ impl Play {
                 self.chain.call(caller, self.chain.conditions, &call),
             );
         }
-        let posted: Vec<Condition> = (0..3)
+        let posted: Vec<Condition> = (0..REAL)
             .filter_map(|i| self.closing_of(i))
             .flat_map(|closing| closing.sides.low.message.locks)
             .map(|lock| lock.condition)
@@ -1229,13 +1288,96 @@ impl Play {
         )
     }
 
+    /// Asks the hostile token whether it refuses somebody.
+    fn question(&mut self) -> Condition {
+        let account = self.anyone();
+        let data = hostile::Chameleon::refusedCall { account }.abi_encode();
+        Condition::Call(self.tokens[2], CALL_GAS, data)
+    }
+
+    /// The hostile token changes.
+    fn change_manners(&mut self) -> Outcome {
+        let token = self.tokens[2];
+        let account = self.anyone();
+        let ledger = self.bank.tokens.get_mut(&token).unwrap();
+        if self.dice.once_in(2) {
+            let done = hostile::behave(&mut self.chain, token, ledger, &mut self.dice);
+            return ("manners", Ok(()), done);
+        }
+        let done = hostile::refuse(&mut self.chain, token, ledger, account);
+        let data = hostile::Chameleon::refusedCall { account }.abi_encode();
+        let asked = Condition::Call(token, CALL_GAS, data).encode();
+        if ledger.refused.contains(&account) {
+            self.registry.answers.insert(asked);
+        } else {
+            self.registry.answers.remove(&asked);
+        }
+        ("refused receivers", Ok(()), done)
+    }
+
+    fn settle_batch(&mut self) -> Outcome {
+        let count = self.dice.below(4);
+        let chosen: Vec<usize> = (0..count).map(|_| self.disputed(Stage::Settle)).collect();
+        let records: Vec<ClosingRecord> = chosen.iter().map(|i| self.record(*i)).collect();
+        let terms = chosen.iter().map(|i| self.terms[*i]);
+        let items: Vec<(Terms, B256)> =
+            terms.zip(records.iter().map(ClosingRecord::hash)).collect();
+        let caller = self.anyone();
+        let env = self.env(caller);
+        let settled = self.model.settle_batch(&mut self.bank, &items, env);
+        let call = Abi::settleBatchCall {
+            cs: items.iter().map(|(terms, _)| abi_terms(terms)).collect(),
+            ks: records.iter().map(ClosingRecord::pack).collect(),
+        };
+        let done = self.chain.call(caller, self.chain.channels, &call);
+        if let Ok(receipt) = &done {
+            let settlements = receipt
+                .logs
+                .iter()
+                .filter(|log| log.topics().first() == Some(&Abi::Settled::SIGNATURE_HASH));
+            assert_eq!(settlements.count(), settled, "settled by the batch");
+        }
+        ("settleBatch", Ok(()), done)
+    }
+
+    fn remember(&mut self) {
+        self.past.push(Snapshot {
+            state: self.chain.state(),
+            now: self.chain.now,
+            bank: self.bank.clone(),
+            registry: self.registry.clone(),
+            model: self.model.clone(),
+            watcher: self.watcher.clone(),
+        });
+    }
+
+    /// At times the newest blocks are undone, up to twelve, and others take their place.
+    fn reorganise(&mut self) {
+        if !self.dice.once_in(50) {
+            return;
+        }
+        if let Some(before) = self.past.undo(&mut self.dice) {
+            self.chain.reorganise(before.state);
+            self.chain.now = before.now;
+            self.bank = before.bank;
+            self.registry = before.registry;
+            self.model = before.model;
+            self.watcher = before.watcher;
+        }
+    }
+
     /// One call, by what the channels make likely.
     fn step(&mut self) -> Outcome {
+        self.reorganise();
+        self.remember();
         self.pass_time();
+        if self.dice.once_in(30) {
+            return self.change_manners();
+        }
         if self.dice.once_in(2) {
             self.pay();
         }
-        let stages: Vec<Stage> = (0..3).filter_map(|i| self.stage(i)).collect();
+        let stages: Vec<Stage> = (0..REAL).filter_map(|i| self.stage(i)).collect();
         let stage = if stages.is_empty() || self.dice.once_in(4) {
             None
         } else {
@@ -1246,7 +1388,8 @@ impl Play {
             (Some(Stage::Challenge), 4) => self.forfeit(),
             (Some(Stage::Unlock), 0..6) => self.unlock(),
             (Some(Stage::Unlock), 6..9) => self.redeem(),
-            (Some(Stage::Settle), 0..6) => self.settle(),
+            (Some(Stage::Settle), 0..3) => self.settle(),
+            (Some(Stage::Settle), 3..6) => self.settle_batch(),
             (_, 0 | 1) => self.deposit(),
             (_, 2) => self.deposit_for(),
             (_, 3 | 4) => self.withdraw(),
@@ -1277,6 +1420,7 @@ impl Play {
     /// Every word, record, balance and credit is the same on both sides, and nothing was made or lost.
     fn compare(&self, at: &str) {
         let contract = self.chain.channels;
+        assert!(hostile::nobody_entered(&self.chain, self.tokens[2]), "{at}");
         for terms in &self.terms {
             let word = self.model.channel(terms.id()).word(terms);
             assert_eq!(
@@ -1347,23 +1491,14 @@ fn channels_of_model_and_bytecode_agree() {
         seed += 1;
     }
     tally.print();
-    tally.expect(&[
-        Refusal::BadParties,
-        Refusal::WrongPhase,
-        Refusal::WrongEpoch,
-        Refusal::Expired,
-        Refusal::WrongAgent,
-        Refusal::NonceUsed,
-        Refusal::WrongClosing,
-        Refusal::WrongState,
-        Refusal::NoContradiction,
-        Refusal::Contradiction,
-        Refusal::BadLeaf,
-        Refusal::NotFulfilled,
-        Refusal::Malformed,
-        Refusal::BadTicks,
-        Refusal::BadSignature,
-        Refusal::BadAmount,
-        Refusal::TokenFailed,
-    ]);
+    // The first is the answer to calls back, which the hostile token swallows; the second needs a caller short of gas (forge).
+    let others = ["Reentered", "GasTooLow"];
+    tally.reached_all(
+        include_str!("../../../../../contracts/artifacts/Channels.json"),
+        &others,
+    );
+    tally.reached_all(
+        include_str!("../../../../../contracts/artifacts/Conditions.json"),
+        &["GasTooLow", "BadSignature"],
+    );
 }
