@@ -100,6 +100,22 @@ pub enum Command {
         /// What the payee gets.
         amount: u128,
     },
+    /// Names a watchtower for all channels: it is given each newest message with orders to act on a close that denies it.
+    NameTower {
+        /// Who watches.
+        peer: Address,
+        /// The only account that may act; zero: anybody.
+        agent: Account,
+        /// What it earns if it acts, base units.
+        fee: u128,
+    },
+    /// Asks an agent, who has the Internet, to bring a call to the chain for the fee in it.
+    Bring {
+        /// The agent.
+        to: Address,
+        /// A complete call, as [`Output::Submit`] gave it.
+        call: ContractCall,
+    },
     /// Takes out while the channel stays open, if the partner agrees.
     Withdraw {
         /// Which channel.
@@ -254,6 +270,8 @@ pub enum Purpose {
     Void,
     /// Bring what was settled home to the wallet.
     Sweep,
+    /// Somebody else's order, for a fee: try it before it is paid for.
+    Agent,
 }
 
 /// Something to be done on the chain.
@@ -346,6 +364,8 @@ pub enum Answer {
         /// Why.
         reason: Refusal,
     },
+    /// The agent does not bring it.
+    NotTaken,
     /// There will be no channel.
     NotOpened {
         /// Why, as the partner says.
@@ -427,6 +447,8 @@ pub enum Event {
         /// What this phone earned, base units.
         earned: u128,
     },
+    /// A tower keeps the newest message of this channel.
+    Watched(ChannelId),
     /// A channel's balances or phase changed.
     Changed(ChannelId),
     /// A payment waits because the partner does not take it now; it is offered again.

@@ -95,17 +95,24 @@ impl Signer {
         signed_by(introduction.account, &digest, &signature)
     }
 
-    fn mandate(&self, channel: &Channel, state: B256, agency: &Agency) -> IChannels::Mandate {
-        let signature = self.sign(&typed::Mandate {
-            channel: channel.id.0,
-            epoch: channel.epoch,
-            party: self.me,
-            state,
-            agent: agency.agent,
-            fee: u96(agency.fee),
-            deadline: u40(agency.deadline),
-        });
-        mandate_of(agency, &signature)
+    /// Signs an order to whoever submits for this side.
+    pub(crate) fn sign_mandate(
+        &self,
+        channel: &Channel,
+        state: B256,
+        agency: &Agency,
+    ) -> SignatureBytes {
+        self.sign(&typed_mandate(channel, state, agency))
+    }
+
+    /// The same as the calls take it.
+    pub(crate) fn mandate(
+        &self,
+        channel: &Channel,
+        state: B256,
+        agency: &Agency,
+    ) -> IChannels::Mandate {
+        mandate_of(agency, &self.sign_mandate(channel, state, agency))
     }
 
     /// Posts what is newest in both directions.
@@ -151,45 +158,6 @@ impl Signer {
             }
             .abi_encode()
         }
-    }
-
-    /// Shows a message of the closer that contradicts its close.
-    pub(crate) fn forfeit(
-        &self,
-        channel: &Channel,
-        record: &ClosingRecord,
-        shown: &SignedState,
-        agency: &Agency,
-    ) -> Vec<u8> {
-        Abi::forfeitCall {
-            c: abi_channel(&channel.terms),
-            k: record.pack(),
-            s: abi_state(&shown.state),
-            closerSignature: abi_signature(&shown.signature),
-            mandate: vec![self.mandate(channel, B256::ZERO, agency)],
-        }
-        .abi_encode()
-    }
-
-    /// Puts a message of the partner in place.
-    pub(crate) fn update(
-        &self,
-        channel: &Channel,
-        record: &ClosingRecord,
-        shown: &SignedState,
-        agency: &Agency,
-    ) -> Vec<u8> {
-        let state = typed_state(channel.id, channel.epoch, channel.partner(), &shown.state)
-            .eip712_hash_struct();
-        Abi::updateCall {
-            c: abi_channel(&channel.terms),
-            k: record.pack(),
-            payerHigh: !channel.is_high(),
-            s: abi_state(&shown.state),
-            payerSignature: abi_signature(&shown.signature),
-            mandate: vec![self.mandate(channel, state, agency)],
-        }
-        .abi_encode()
     }
 
     /// Claims locks of the partner's message that counts.
@@ -291,7 +259,7 @@ fn introduced(introduction: &Introduction, from: Address, to: Address) -> [u8; 3
     keccak256(bytes).0
 }
 
-fn mandate_of(agency: &Agency, signature: &SignatureBytes) -> IChannels::Mandate {
+pub(crate) fn mandate_of(agency: &Agency, signature: &SignatureBytes) -> IChannels::Mandate {
     IChannels::Mandate {
         agent: agency.agent,
         fee: u96(agency.fee),
@@ -395,6 +363,54 @@ fn abi_signature(signature: &SignatureBytes) -> IChannels::Signature {
         r: r.into(),
         vs: vs.into(),
     }
+}
+
+/// The order to whoever submits for a party; `state` is the message of an update, zero otherwise.
+pub(crate) fn typed_mandate(channel: &Channel, state: B256, agency: &Agency) -> typed::Mandate {
+    typed::Mandate {
+        channel: channel.id.0,
+        epoch: channel.epoch,
+        party: channel.me(),
+        state,
+        agent: agency.agent,
+        fee: u96(agency.fee),
+        deadline: u40(agency.deadline),
+    }
+}
+
+/// Shows a message of the closer that contradicts its close.
+pub(crate) fn forfeit(
+    channel: &Channel,
+    record: &ClosingRecord,
+    shown: &SignedState,
+    mandate: IChannels::Mandate,
+) -> Vec<u8> {
+    Abi::forfeitCall {
+        c: abi_channel(&channel.terms),
+        k: record.pack(),
+        s: abi_state(&shown.state),
+        closerSignature: abi_signature(&shown.signature),
+        mandate: vec![mandate],
+    }
+    .abi_encode()
+}
+
+/// Puts a message of the partner in place.
+pub(crate) fn update(
+    channel: &Channel,
+    record: &ClosingRecord,
+    shown: &SignedState,
+    mandate: IChannels::Mandate,
+) -> Vec<u8> {
+    Abi::updateCall {
+        c: abi_channel(&channel.terms),
+        k: record.pack(),
+        payerHigh: !channel.is_high(),
+        s: abi_state(&shown.state),
+        payerSignature: abi_signature(&shown.signature),
+        mandate: vec![mandate],
+    }
+    .abi_encode()
 }
 
 /// Takes out; the signatures are low's and high's.

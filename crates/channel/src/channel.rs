@@ -235,11 +235,42 @@ pub(crate) struct Channel {
     pub(crate) submitted: Vec<(crate::border::Purpose, u64)>,
     /// The epoch's end was seen by this very installation, so the next one starts with nothing forgotten.
     pub(crate) next_is_clean: bool,
+    /// When the towers are given the newest message, and what they keep.
+    pub(crate) watch: Option<Resend>,
+    pub(crate) watched: Option<(u64, B256)>,
     /// A close was told to the user.
     pub(crate) told_closed: bool,
 }
 
 impl Channel {
+    /// A channel in which nothing happened yet.
+    pub(crate) fn new(slot: u32, terms: Terms, side: Side, peer: Address) -> Self {
+        Self {
+            slot,
+            id: terms.id(),
+            terms,
+            side,
+            peer,
+            locators: ([0; 32], [0; 32]),
+            partner_reach: 0,
+            partner_reserve: 0,
+            our_reserve: 0,
+            chain: OnChain::default(),
+            epoch: 0,
+            out: Outgoing::default(),
+            inc: Incoming::default(),
+            recovering: false,
+            order: None,
+            withdrawal: None,
+            session: Session::default(),
+            submitted: Vec::new(),
+            next_is_clean: false,
+            watch: None,
+            watched: None,
+            told_closed: false,
+        }
+    }
+
     pub(crate) fn me(&self) -> Account {
         self.terms.party(self.side)
     }

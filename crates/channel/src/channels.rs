@@ -8,6 +8,7 @@ mod hold;
 mod hops;
 mod open;
 mod pay;
+mod tower;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use alloy_primitives::Address as Account;
@@ -28,6 +29,8 @@ use crate::onchain::FINAL_DEPTH;
 use crate::record::{self, RestoreError};
 use hops::{Invoice, Journey};
 use open::Opening;
+pub(crate) use tower::Tower;
+use tower::Watching;
 
 /// Channels of one node at most; each takes about a kilobyte.
 const CHANNELS_MAX: usize = 100_000;
@@ -61,6 +64,7 @@ enum Due {
     Channel(ChannelId),
     Opening(Address, Account),
     Journey([u8; 8]),
+    Bring([u8; 8]),
 }
 
 /// The last block told.
@@ -89,6 +93,7 @@ pub struct Channels {
     /// What to do with locks that come, by the account of their point.
     relays: BTreeMap<Account, (Relay, Instant)>,
     rng: Rng,
+    watching: Watching,
     reachable: BTreeSet<Address>,
     /// Channels of which something is above the final block, or that are closing.
     lively: BTreeSet<ChannelId>,
@@ -148,6 +153,10 @@ impl Channels {
             }
             core.channels.insert(id, channel);
         }
+        core.watching.towers = restored.towers;
+        for (slot, watch, view) in restored.hints {
+            core.restore_hint(slot, watch, view);
+        }
         Ok(core)
     }
 
@@ -164,6 +173,7 @@ impl Channels {
             invoices: BTreeMap::new(),
             relays: BTreeMap::new(),
             rng: seed.split("draws").rng(),
+            watching: Watching::default(),
             reachable: BTreeSet::new(),
             lively: BTreeSet::new(),
             head: None,
@@ -340,6 +350,10 @@ impl Channels {
                 token,
                 amount,
             } => self.command_pay_over(request, hops, token, amount),
+            Command::NameTower { peer, agent, fee } => {
+                self.command_tower(request, Tower { peer, agent, fee })
+            }
+            Command::Bring { to, call } => self.command_bring(request, to, call),
             Command::Withdraw {
                 channel,
                 amount,
@@ -407,15 +421,20 @@ impl Channels {
             }
             PaymentMessage::Invoice { id, point, .. } => self.handle_invoice(from, id, &point),
             PaymentMessage::Relay(m) => self.handle_relay(&m),
+            PaymentMessage::Watch(m) => self.handle_watch(from, *m),
+            PaymentMessage::Watching { state } => self.handle_watching(from, state.into()),
+            PaymentMessage::Bring {
+                id,
+                contract,
+                fee,
+                call,
+            } => self.handle_bring(from, id, contract, (fee, call)),
+            PaymentMessage::Brought { id, taken } => self.handle_brought(from, id, taken),
             PaymentMessage::Ticks(_)
             | PaymentMessage::TicksAccepted(_)
             | PaymentMessage::Cheque(..)
             | PaymentMessage::ChequeAccepted { .. }
-            | PaymentMessage::Fork(..)
-            | PaymentMessage::Watch(_)
-            | PaymentMessage::Watching { .. }
-            | PaymentMessage::Bring { .. }
-            | PaymentMessage::Brought { .. } => {
+            | PaymentMessage::Fork(..) => {
                 self.counters.unexpected = self.counters.unexpected.saturating_add(1);
             }
         }
@@ -494,7 +513,8 @@ impl Channels {
             let hello = channel.session.hello.map(|resend| resend.at);
             let update = channel.out.resend.map(|resend| resend.at);
             let remind = channel.inc.remind.map(|resend| resend.at);
-            let times = [hello, update, remind, channel.out.patience];
+            let watch = channel.watch.map(|resend| resend.at);
+            let times = [hello, update, remind, watch, channel.out.patience];
             times.into_iter().flatten().min()
         });
         self.schedule(Due::Channel(id), at);
@@ -515,8 +535,10 @@ impl Channels {
                     self.resend_update(id);
                     self.remind(id);
                     self.lose_patience(id);
+                    self.watch_due(id);
                     self.reschedule(id);
                 }
+                Due::Bring(id) => self.bring_due(id),
                 Due::Journey(id) => self.journey_due(id),
                 Due::Opening(peer, token) => self.resend_introduction(peer, token),
             }

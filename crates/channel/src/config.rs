@@ -53,6 +53,8 @@ pub struct Config {
     pub lending_max: u128,
     /// What an agent earns for bringing an order of this phone to the chain, base units; agents ask for more.
     pub order_fee: u128,
+    /// What this phone asks as an agent for bringing orders of others to the chain, base units; none: it does not.
+    pub agent_fee: Option<u128>,
     /// How long a signed order holds, seconds.
     pub order_life: u64,
     /// The first pause before something unanswered is sent again; doubles up to 64 times this.
@@ -80,6 +82,7 @@ impl Config {
             fee: (0, 1_000),
             lending_max: 0,
             order_fee: 0,
+            agent_fee: None,
             order_life: 7 * 86_400,
             resend: Duration::from_millis(500),
             locator,

@@ -7,13 +7,14 @@ mod read;
 use alloy_primitives::Address as Account;
 use minicbor::{Decode, Encode};
 use smartmesh_contracts::ClosingRecord;
-use smartmesh_wire::payment::{PaymentMessage, SessionTag, Update};
+use smartmesh_wire::payment::{PaymentMessage, SessionTag, Update, Watch};
 use thiserror::Error;
 
 use crate::border::Record;
 use crate::channel::{Channel, EndKind};
+use crate::channels::Tower;
 use crate::locks::Lock;
-use crate::onchain::End;
+use crate::onchain::{End, View};
 
 pub(crate) use read::restore;
 
@@ -29,6 +30,8 @@ const INC: u8 = 5;
 const INC_LOCKS: u8 = 6;
 const CHAIN: u8 = 7;
 const ORDERS: u8 = 8;
+const TOWERS: u8 = 9;
+const HINT: u8 = 10;
 
 /// Records of an earlier start that cannot be used.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -49,6 +52,9 @@ pub enum RestoreError {
 pub(crate) struct Restored {
     pub(crate) cursor: Option<(u64, u64)>,
     pub(crate) channels: Vec<Channel>,
+    pub(crate) towers: Vec<Tower>,
+    /// Slot, request and the chain's view of what others asked to watch.
+    pub(crate) hints: Vec<(u32, Watch, Option<View>)>,
 }
 
 type Bytes = minicbor::bytes::ByteVec;
@@ -176,6 +182,17 @@ struct OrderFields {
     #[n(7)]
     agent: Bytes,
     #[n(8)]
+    fee: Bytes,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct TowerFields {
+    #[n(0)]
+    peer: Bytes,
+    #[n(1)]
+    agent: Bytes,
+    #[n(2)]
     fee: Bytes,
 }
 
@@ -376,6 +393,35 @@ pub(crate) fn orders(channel: &Channel) -> Record {
         key: key(ORDERS, channel.slot),
         value: value(fields),
     }
+}
+
+pub(crate) fn towers(towers: &[Tower]) -> Record {
+    let fields: Vec<TowerFields> = towers
+        .iter()
+        .map(|tower| TowerFields {
+            peer: tower.peer.octets().to_vec().into(),
+            agent: tower.agent.to_vec().into(),
+            fee: amount(tower.fee),
+        })
+        .collect();
+    Record {
+        key: key(TOWERS, 0),
+        value: value(fields),
+    }
+}
+
+pub(crate) fn hint(slot: u32, watch: &Watch) -> Record {
+    Record {
+        key: key(HINT, slot),
+        value: Some(PaymentMessage::Watch(Box::new(watch.clone())).encode()),
+    }
+}
+
+pub(crate) fn forget_hint(slot: u32) -> [Record; 2] {
+    [HINT, CHAIN].map(|kind| Record {
+        key: key(kind, slot),
+        value: None,
+    })
 }
 
 /// The kinds of records that belong to one epoch only.

@@ -49,6 +49,7 @@ impl Channels {
         let Some(id) = channel_of(event).map(ChannelId) else {
             return;
         };
+        self.hint_log(id, block, index, event);
         let restored_at = self.restored_at;
         let head_time = self.head.map_or(0, |head| head.time);
         let Some(channel) = self.channels.get_mut(&id) else {
@@ -91,6 +92,7 @@ impl Channels {
         for id in ids {
             moved |= self.advance(id, counts_to, final_to, final_time);
         }
+        moved |= self.hints_head(block, time, counts_to, final_to);
         if final_to > self.cursor.0
             && (moved || final_to.saturating_sub(self.cursor.0) >= CURSOR_EVERY)
         {
@@ -145,6 +147,7 @@ impl Channels {
         }
         self.heads.retain(|(block, _)| *block <= to);
         let counts_to = self.counts_to();
+        self.hints_rolled_back(to, counts_to);
         let ids: Vec<ChannelId> = self.lively.iter().copied().collect();
         for id in ids {
             if let Some(channel) = self.channels.get_mut(&id) {

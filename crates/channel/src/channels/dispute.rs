@@ -17,7 +17,7 @@ use smartmesh_types::RequestId;
 
 use super::Channels;
 use crate::border::{Answer, CommandError, Contract, ContractCall, Event, Output, Purpose};
-use crate::calls::{Agency, claim, register, settle, state_hash};
+use crate::calls::{Agency, claim, forfeit, register, settle, state_hash, update};
 use crate::channel::{Channel, ChannelId, EndKind, EndOrder, SignedState};
 use crate::locks::Lock;
 
@@ -33,7 +33,7 @@ pub(super) fn settle_time(channel: &Channel, until: u64, record: &ClosingRecord)
 }
 
 /// What one close calls for.
-enum Reply<'a> {
+pub(super) enum Reply<'a> {
     Forfeit(&'a SignedState),
     Update(&'a SignedState),
     Nothing,
@@ -270,7 +270,8 @@ impl Channels {
             | Purpose::Redeem
             | Purpose::Settle
             | Purpose::Void
-            | Purpose::Sweep => {
+            | Purpose::Sweep
+            | Purpose::Agent => {
                 if let Some((data, agency)) = self.call(id, purpose, agency) {
                     self.outputs.push_back(Output::Submit(ContractCall::Signed {
                         channel: Some(id),
@@ -309,8 +310,15 @@ impl Channels {
         let record = channel.chain.seen.closing.as_ref()?;
         let data = match purpose {
             Purpose::Forfeit | Purpose::Update => match reply(channel, record) {
-                Reply::Forfeit(shown) => signer.forfeit(channel, record, shown, &agency),
-                Reply::Update(shown) => signer.update(channel, record, shown, &agency),
+                Reply::Forfeit(shown) => {
+                    let mandate = signer.mandate(channel, B256::ZERO, &agency);
+                    forfeit(channel, record, shown, mandate)
+                }
+                Reply::Update(shown) => {
+                    let state = state_hash(channel, channel.partner(), &shown.state);
+                    let mandate = signer.mandate(channel, state, &agency);
+                    update(channel, record, shown, mandate)
+                }
                 Reply::Nothing => return None,
             },
             Purpose::Unlock => {
@@ -337,7 +345,8 @@ impl Channels {
             | Purpose::Close
             | Purpose::Register
             | Purpose::Void
-            | Purpose::Sweep => return None,
+            | Purpose::Sweep
+            | Purpose::Agent => return None,
         };
         Some((data, agency))
     }
@@ -388,7 +397,7 @@ fn counts(channel: &Channel, record: &ClosingRecord) -> bool {
 }
 
 /// What to answer to the partner's close in the challenge.
-fn reply<'a>(channel: &'a Channel, record: &ClosingRecord) -> Reply<'a> {
+pub(super) fn reply<'a>(channel: &'a Channel, record: &ClosingRecord) -> Reply<'a> {
     let theirs = their_side(channel, record);
     let closed_by_partner = record.closer_high != channel.is_high();
     let Some(newest) = &channel.inc.newest else {

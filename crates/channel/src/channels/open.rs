@@ -9,8 +9,7 @@ use super::{CHANNELS_MAX, Channels, Due, OPENINGS_MAX};
 use crate::balance::AMOUNT_LIMIT;
 use crate::border::{Answer, CommandError, ContractCall, Event, Output};
 use crate::calls::{Signer, deposit_data};
-use crate::channel::{Channel, ChannelId, Incoming, Outgoing, Resend, Session, Terms};
-use crate::onchain::OnChain;
+use crate::channel::{Channel, ChannelId, Resend, Session, Terms};
 use crate::record;
 
 /// Channels in which nothing was ever deposited at most: introductions cost the stranger nothing.
@@ -218,32 +217,15 @@ impl Channels {
         let (ours, theirs) = (self.config.locator, m.locator);
         let slot = self.next_slot;
         self.next_slot = slot.saturating_add(1);
-        let channel = Channel {
-            slot,
-            id,
-            terms,
-            side,
-            peer,
-            locators: if terms.low == self.signer.me {
-                (ours, theirs)
-            } else {
-                (theirs, ours)
-            },
-            partner_reach: m.reach,
-            partner_reserve: m.reserve,
-            our_reserve: self.config.reserve,
-            chain: OnChain::default(),
-            epoch: 0,
-            out: Outgoing::default(),
-            inc: Incoming::default(),
-            recovering: false,
-            order: None,
-            withdrawal: None,
-            session: Session::default(),
-            submitted: Vec::new(),
-            next_is_clean: false,
-            told_closed: false,
+        let mut channel = Channel::new(slot, terms, side, peer);
+        channel.locators = if terms.low == self.signer.me {
+            (ours, theirs)
+        } else {
+            (theirs, ours)
         };
+        channel.partner_reach = m.reach;
+        channel.partner_reserve = m.reserve;
+        channel.our_reserve = self.config.reserve;
         let records = [record::statics(&channel), record::chain(&channel)];
         self.channels.insert(id, channel);
         self.by_tag.insert((peer, id.tag()), id);

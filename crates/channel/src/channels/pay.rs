@@ -356,6 +356,7 @@ impl Channels {
         if let Some(record) = lock_record {
             self.persist(record);
         }
+        self.watch_later(id);
         if have_locks_changed {
             self.look_at_locks(id);
         }

@@ -9,13 +9,13 @@ use smartmesh_types::Address;
 use smartmesh_wire::payment::{AddedLock, PaymentMessage, State};
 
 use super::{
-    Bytes, CHAIN, CURSOR, ChainFields, HEADER, INC, INC_LOCKS, IncFields, LockFields, ORDERS, OUT,
-    OUT_LOCKS, OrderFields, OutFields, RestoreError, Restored, STATICS, StaticFields, VERSION,
+    Bytes, CHAIN, CURSOR, ChainFields, HEADER, HINT, INC, INC_LOCKS, IncFields, LockFields, ORDERS,
+    OUT, OUT_LOCKS, OrderFields, OutFields, RestoreError, Restored, STATICS, StaticFields, TOWERS,
+    TowerFields, VERSION,
 };
 use crate::border::Record;
-use crate::channel::{
-    Channel, EndKind, EndOrder, Incoming, Outgoing, Reservation, Session, SignedState, Terms,
-};
+use crate::channel::{Channel, EndKind, EndOrder, Reservation, SignedState, Terms};
+use crate::channels::Tower;
 use crate::locks::{Lock, Source};
 use crate::onchain::{End, OnChain, View};
 
@@ -57,6 +57,20 @@ pub(crate) fn restore(records: impl IntoIterator<Item = Record>) -> Result<Resto
     if let Some(bytes) = by_key.get(&(CURSOR, 0)) {
         restored.cursor =
             Some(minicbor::decode(bytes).map_err(|_| RestoreError::Damaged { kind: CURSOR })?);
+    }
+    if let Some(bytes) = by_key.get(&(TOWERS, 0)) {
+        restored.towers = read_towers(bytes).ok_or(RestoreError::Damaged { kind: TOWERS })?;
+    }
+    let hints = by_key.range((HINT, 0)..=(HINT, u32::MAX));
+    for ((_, slot), bytes) in hints {
+        let Ok(PaymentMessage::Watch(watch)) = PaymentMessage::decode(bytes) else {
+            return Err(RestoreError::Damaged { kind: HINT });
+        };
+        let view = match by_key.get(&(CHAIN, *slot)) {
+            None => None,
+            Some(bytes) => Some(read_view(bytes).ok_or(RestoreError::Damaged { kind: CHAIN })?),
+        };
+        restored.hints.push((*slot, *watch, view));
     }
     let slots: Vec<u32> = by_key
         .range((STATICS, 0)..=(STATICS, u32::MAX))
@@ -100,32 +114,18 @@ fn read_statics(slot: u32, bytes: &[u8]) -> Option<Channel> {
         high: account(&fields.high)?,
         terms: fields.terms,
     };
-    Some(Channel {
-        slot,
-        id: terms.id(),
-        terms,
-        side: if fields.is_high {
-            Side::High
-        } else {
-            Side::Low
-        },
-        peer: Address::from_octets(array(&fields.peer)?)?,
-        locators: (array(&fields.locator_low)?, array(&fields.locator_high)?),
-        partner_reach: fields.partner_reach,
-        partner_reserve: number(&fields.partner_reserve)?,
-        our_reserve: number(&fields.our_reserve)?,
-        chain: OnChain::default(),
-        epoch: 0,
-        out: Outgoing::default(),
-        inc: Incoming::default(),
-        recovering: false,
-        order: None,
-        withdrawal: None,
-        session: Session::default(),
-        submitted: Vec::new(),
-        next_is_clean: false,
-        told_closed: false,
-    })
+    let side = if fields.is_high {
+        Side::High
+    } else {
+        Side::Low
+    };
+    let peer = Address::from_octets(array(&fields.peer)?)?;
+    let mut channel = Channel::new(slot, terms, side, peer);
+    channel.locators = (array(&fields.locator_low)?, array(&fields.locator_high)?);
+    channel.partner_reach = fields.partner_reach;
+    channel.partner_reserve = number(&fields.partner_reserve)?;
+    channel.our_reserve = number(&fields.our_reserve)?;
+    Some(channel)
 }
 
 fn read_out(channel: &mut Channel, bytes: &[u8]) -> Option<()> {
@@ -190,6 +190,15 @@ fn read_locks(bytes: &[u8]) -> Option<Vec<Lock>> {
 
 fn read_chain(channel: &mut Channel, bytes: &[u8]) -> Option<()> {
     let fields: ChainFields = minicbor::decode(bytes).ok()?;
+    channel.chain = OnChain::restored(read_view(bytes)?);
+    channel.epoch = fields.epoch;
+    channel.recovering = fields.recovering;
+    Some(())
+}
+
+/// A channel as the chain had it at the last final block.
+fn read_view(bytes: &[u8]) -> Option<View> {
+    let fields: ChainFields = minicbor::decode(bytes).ok()?;
     let word = Word::unpack(U256::from_be_bytes(array::<32>(&fields.word)?))?;
     let closing = match &fields.closing {
         None => None,
@@ -215,10 +224,21 @@ fn read_chain(channel: &mut Channel, bytes: &[u8]) -> Option<()> {
     if let Some(record) = closing {
         view.put(record);
     }
-    channel.chain = OnChain::restored(view);
-    channel.epoch = fields.epoch;
-    channel.recovering = fields.recovering;
-    Some(())
+    Some(view)
+}
+
+fn read_towers(bytes: &[u8]) -> Option<Vec<Tower>> {
+    let fields: Vec<TowerFields> = minicbor::decode(bytes).ok()?;
+    fields
+        .into_iter()
+        .map(|fields| {
+            Some(Tower {
+                peer: Address::from_octets(array(&fields.peer)?)?,
+                agent: account(&fields.agent)?,
+                fee: number(&fields.fee)?,
+            })
+        })
+        .collect()
 }
 
 fn read_orders(channel: &mut Channel, bytes: &[u8]) -> Option<()> {

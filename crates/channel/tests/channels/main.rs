@@ -13,4 +13,5 @@ mod crash;
 mod honest;
 mod hops;
 mod lifecycle;
+mod tower;
 mod world;
