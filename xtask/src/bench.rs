@@ -16,11 +16,12 @@ pub(crate) struct Options {
 }
 
 /// Benchmarks that run inside one process: (package, example).
-const IN_PROCESS: [(&str, &str); 4] = [
+const IN_PROCESS: [(&str, &str); 5] = [
     ("smartmesh-mesh", "flow_rate"),
     ("smartmesh-mesh", "route_rate"),
     ("smartmesh-mesh", "handshake_rate"),
     ("smartmesh-radio", "forward_rate"),
+    ("smartmesh-channel", "payments"),
 ];
 
 pub(crate) fn run(options: &Options) -> Result<()> {

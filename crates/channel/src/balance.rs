@@ -4,7 +4,7 @@ use smartmesh_contracts::WordPhase;
 use smartmesh_contracts::model::Side;
 use smartmesh_wire::payment::{LockChange, LockEnd, Refusal, State};
 
-use crate::channel::{Channel, Pending};
+use crate::channel::Channel;
 use crate::locks::{LOCK_LIFE_MAX, Lock, is_supported, match_state};
 
 /// A payer keeps one part in so many of its deposit: who has nothing left to lose is no debtor.
@@ -84,13 +84,7 @@ impl Channel {
 
     /// What waits to be signed, base units.
     pub(crate) fn queued(&self) -> u128 {
-        self.out.queue.iter().fold(0_u128, |sum, pending| {
-            sum.saturating_add(match pending {
-                Pending::Pay { amount, .. } => *amount,
-                Pending::Add(lock) => lock.added.amount,
-                Pending::Remove(..) => 0,
-            })
-        })
+        self.out.queued
     }
 
     /// What the partner could still take out or pay.

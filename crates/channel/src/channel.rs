@@ -100,7 +100,9 @@ pub(crate) struct Outgoing {
     /// The next lock's name.
     pub(crate) next_lock: u64,
     /// Waits for the message under way.
-    pub(crate) queue: VecDeque<Pending>,
+    queue: VecDeque<Pending>,
+    /// What it adds up to, base units.
+    pub(crate) queued: u128,
     /// Who asked for what the message under way pays.
     pub(crate) asked: Vec<RequestId>,
     pub(crate) resend: Option<Resend>,
@@ -109,6 +111,26 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
+    pub(crate) fn queue(&self) -> &VecDeque<Pending> {
+        &self.queue
+    }
+
+    pub(crate) fn push(&mut self, pending: Pending) {
+        self.queued = self.queued.saturating_add(pending.amount());
+        self.queue.push_back(pending);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Pending> {
+        let pending = self.queue.pop_front()?;
+        self.queued = self.queued.saturating_sub(pending.amount());
+        Some(pending)
+    }
+
+    pub(crate) fn take_queue(&mut self) -> VecDeque<Pending> {
+        self.queued = 0;
+        std::mem::take(&mut self.queue)
+    }
+
     pub(crate) fn is_under_way(&self) -> bool {
         self.arrived < self.state.seq
     }
@@ -131,6 +153,16 @@ pub(crate) enum Pending {
     },
     Add(Lock),
     Remove(u64, LockEnd),
+}
+
+impl Pending {
+    fn amount(&self) -> u128 {
+        match self {
+            Self::Pay { amount, .. } => *amount,
+            Self::Add(lock) => lock.added.amount,
+            Self::Remove(..) => 0,
+        }
+    }
 }
 
 /// What the partner pays.

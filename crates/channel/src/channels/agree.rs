@@ -245,7 +245,7 @@ impl Channels {
         if channel.out.state.locked != 0 || channel.inc.state().locked != 0 {
             return Err(CommandError::LocksPending);
         }
-        if channel.out.is_under_way() || !channel.out.queue.is_empty() {
+        if channel.out.is_under_way() || !channel.out.queue().is_empty() {
             return Err(CommandError::UnderWay);
         }
         let (agent, fee) = agency;

@@ -195,6 +195,7 @@ impl Channels {
 
     /// The epoch is over beyond reorganisation: what was signed in it is worth nothing any more.
     fn end_epoch(&mut self, id: ChannelId) {
+        self.fail_queue(id);
         let Some(channel) = self.channels.get_mut(&id) else {
             return;
         };
@@ -214,7 +215,6 @@ impl Channels {
         for record in record::forget_epoch(slot) {
             self.persist(record);
         }
-        self.fail_queue(id);
         self.tell(Event::Ended {
             channel: id,
             ending,
@@ -261,12 +261,8 @@ fn has_secrets(channel: &Channel) -> bool {
 }
 
 fn forget(channel: &mut Channel) {
-    let queue = std::mem::take(&mut channel.out.queue);
     let nonce = channel.session.peer_nonce;
-    channel.out = Outgoing {
-        queue,
-        ..Outgoing::default()
-    };
+    channel.out = Outgoing::default();
     channel.inc = Incoming::default();
     channel.order = None;
     channel.withdrawal = None;

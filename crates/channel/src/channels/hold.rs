@@ -29,9 +29,9 @@ impl Channels {
         let mut paid = channel.out.state.paid;
         let mut left = channel.spendable();
         while changes.len() < CHANGES_MAX {
-            match channel.out.queue.front() {
+            match channel.out.queue().front() {
                 Some(Pending::Add(_)) => {
-                    let Some(Pending::Add(mut lock)) = channel.out.queue.pop_front() else {
+                    let Some(Pending::Add(mut lock)) = channel.out.pop() else {
                         break;
                     };
                     if lock.added.amount > left || locks.len() >= smartmesh_wire::payment::LOCKS_MAX
@@ -47,7 +47,7 @@ impl Channels {
                 }
                 Some(Pending::Remove(name, end)) => {
                     let (name, end) = (*name, *end);
-                    channel.out.queue.pop_front();
+                    channel.out.pop();
                     let Some(at) = locks.iter().position(|lock| lock.added.id == name) else {
                         continue;
                     };
@@ -99,12 +99,12 @@ impl Channels {
         };
         let is_asked = channel
             .out
-            .queue
+            .queue()
             .iter()
             .any(|pending| matches!(pending, Pending::Remove(other, _) if *other == name));
         let is_there = channel.out.locks.iter().any(|lock| lock.added.id == name);
         if is_there && !is_asked {
-            channel.out.queue.push_back(Pending::Remove(name, end));
+            channel.out.push(Pending::Remove(name, end));
             self.be_patient(id);
             self.pump(id);
         }

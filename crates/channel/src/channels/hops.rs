@@ -294,7 +294,7 @@ impl Channels {
         });
         lock.source = source;
         if let Some(channel) = self.channels.get_mut(&id) {
-            channel.out.queue.push_back(Pending::Add(lock));
+            channel.out.push(Pending::Add(lock));
             self.be_patient(id);
             self.pump(id);
         }
@@ -373,7 +373,7 @@ impl Channels {
 
     fn is_handed_on(&self, source: &Source) -> bool {
         self.channels.values().any(|channel| {
-            let waits = channel.out.queue.iter().any(
+            let waits = channel.out.queue().iter().any(
                 |pending| matches!(pending, Pending::Add(lock) if lock.source == Some(*source)),
             );
             waits

@@ -48,14 +48,14 @@ impl Channels {
         if !channel.is_open() {
             return Err(CommandError::NotOpen);
         }
-        if channel.out.queue.len() >= QUEUE_MAX {
+        if channel.out.queue().len() >= QUEUE_MAX {
             return Err(CommandError::Full("payments"));
         }
         let left = channel.spendable().saturating_sub(channel.queued());
         if amount > left {
             return Err(CommandError::TooMuch(left));
         }
-        channel.out.queue.push_back(Pending::Pay {
+        channel.out.push(Pending::Pay {
             request: Some(request),
             amount,
             memo,
@@ -70,7 +70,7 @@ impl Channels {
         let Some(channel) = self.channels.get_mut(&id) else {
             return;
         };
-        if channel.out.is_under_way() || channel.out.queue.is_empty() {
+        if channel.out.is_under_way() || channel.out.queue().is_empty() {
             return;
         }
         if !channel.may_sign() {
@@ -85,7 +85,7 @@ impl Channels {
         }
         channel.out.patience = None;
         if matches!(
-            channel.out.queue.front(),
+            channel.out.queue().front(),
             Some(Pending::Add(_) | Pending::Remove(..))
         ) {
             self.pump_locks(id);
@@ -95,7 +95,7 @@ impl Channels {
         let (mut asked, mut sum, mut memo) = (Vec::new(), 0_u128, Vec::new());
         while let Some(Pending::Pay {
             amount, memo: word, ..
-        }) = channel.out.queue.front()
+        }) = channel.out.queue().front()
         {
             let next = sum.saturating_add(*amount);
             // A memo speaks of one payment, so that one goes alone.
@@ -107,7 +107,7 @@ impl Channels {
                 request,
                 memo: word,
                 ..
-            }) = channel.out.queue.pop_front()
+            }) = channel.out.pop()
             {
                 asked.extend(request);
                 memo = word;
@@ -187,7 +187,7 @@ impl Channels {
             Refusal::NotEstablished
         };
         channel.out.patience = None;
-        for pending in std::mem::take(&mut channel.out.queue) {
+        for pending in channel.out.take_queue() {
             match pending {
                 Pending::Pay { request, .. } => {
                     if let Some(request) = request {
