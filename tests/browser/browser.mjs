@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { chromium } from 'playwright-core';
+import { endAll } from './nodes.mjs';
 
 const OUT = process.env.SMARTMESH_BROWSER_OUT ?? join(import.meta.dirname, 'out');
 const AXE = readFileSync(join(dirname(createRequire(import.meta.url).resolve('axe-core')), 'axe.min.js'), 'utf8');
@@ -28,7 +29,9 @@ export async function launch() {
   return browser;
 }
 
+/** Ends the browser, and the phones that a failed test has left behind. */
 export async function quit() {
+  await endAll();
   await browser?.close();
   browser = undefined;
 }

@@ -21,6 +21,12 @@ export async function until(what, look, patienceMs = 30_000) {
 }
 
 let hosts = 1;
+const villages = new Set();
+
+/** Ends whatever a failed test has left behind. */
+export async function endAll() {
+  await Promise.all([...villages].map((one) => one.end()));
+}
 
 export class Node {
   constructor(root, name) {
@@ -31,6 +37,7 @@ export class Node {
     this.folder = join(root, name.toLowerCase());
     this.port = 0;
     this.named = true;
+    this.link = 'peers';
     /** UDP addresses of those whom it hears. */
     this.peers = [];
   }
@@ -38,7 +45,7 @@ export class Node {
   async start() {
     rmSync(join(this.folder, 'api.json'), { force: true });
     const log = openSync(join(this.root, `${this.name}.log`), 'a');
-    const args = ['up', '--no-open', '--data', this.folder, '--link', 'peers', '--listen', this.radio, '--api', `${this.host}:${this.port}`];
+    const args = ['up', '--no-open', '--data', this.folder, '--link', this.link, '--listen', this.radio, '--api', `${this.host}:${this.port}`];
     if (this.named) args.push('--name', this.name);
     for (const peer of this.peers) args.push('--peer', peer);
     this.process = spawn(PROGRAM, args, { stdio: ['ignore', 'ignore', log] });
@@ -83,40 +90,64 @@ export class Node {
   }
 }
 
-async function freePorts(count) {
-  const sockets = await Promise.all(
-    Array.from({ length: count }, () => new Promise((ready) => {
-      const socket = createSocket('udp4');
-      socket.bind(0, '127.0.0.1', () => ready(socket));
-    })),
-  );
-  const ports = sockets.map((socket) => socket.address().port);
-  await Promise.all(sockets.map((socket) => new Promise((closed) => socket.close(closed))));
-  return ports;
+const bound = () =>
+  new Promise((ready) => {
+    const socket = createSocket('udp4');
+    socket.on('error', () => {});
+    socket.bind(0, '127.0.0.1', () => ready(socket));
+  });
+const addressOf = (socket) => `127.0.0.1:${socket.address().port}`;
+
+/** The air between two phones: what one sends to its end goes out of the other, unless it is cut. */
+class Line {
+  cut = false;
+  static async between(a, b) {
+    const line = new Line();
+    line.ends = [await bound(), await bound()];
+    const carry = (from, sender, to, receiver) =>
+      from.on('message', (datagram, origin) => {
+        if (!line.cut && origin.port === sender.port) to.send(datagram, receiver.port, '127.0.0.1');
+      });
+    const [nearA, nearB] = line.ends;
+    carry(nearA, { port: Number(a.radio.split(':')[1]) }, nearB, { port: Number(b.radio.split(':')[1]) });
+    carry(nearB, { port: Number(b.radio.split(':')[1]) }, nearA, { port: Number(a.radio.split(':')[1]) });
+    a.peers.push(addressOf(nearA));
+    b.peers.push(addressOf(nearB));
+    return line;
+  }
 }
 
 /** Nodes of these names, joined by these pairs; not started yet. */
-export async function village(names, lines = []) {
+export async function village(names, pairs = []) {
   const root = mkdtempSync(join(tmpdir(), 'smartmesh-browser-'));
   const nodes = Object.fromEntries(names.map((name) => [name, new Node(root, name)]));
-  const ports = await freePorts(names.length);
-  names.forEach((name, at) => (nodes[name].radio = `127.0.0.1:${ports[at]}`));
-  for (const [a, b] of lines) {
-    nodes[a].peers.push(nodes[b].radio);
-    nodes[b].peers.push(nodes[a].radio);
-  }
-  return {
+  // All are held until all are chosen, so that no two are the same.
+  const held = await Promise.all(names.map(bound));
+  names.forEach((name, at) => (nodes[name].radio = addressOf(held[at])));
+  for (const socket of held) socket.close();
+  const lines = new Map();
+  for (const [a, b] of pairs) lines.set([a, b].sort().join(' '), await Line.between(nodes[a], nodes[b]));
+  const made = {
     ...nodes,
     root,
+    all: names.map((name) => nodes[name]),
+    /** Lets two phones hear each other no more, or again. */
+    cut(a, b, cut = true) {
+      lines.get([a, b].sort().join(' ')).cut = cut;
+    },
     async start() {
       await Promise.all(names.map((name) => nodes[name].start()));
       return this;
     },
     async end() {
       await Promise.all(names.map((name) => nodes[name].kill()));
+      for (const line of lines.values()) for (const end of line.ends.splice(0)) end.close();
       rmSync(root, { recursive: true, force: true });
+      villages.delete(made);
     },
   };
+  villages.add(made);
+  return made;
 }
 
 /** Two people scan each other's codes. */

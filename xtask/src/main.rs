@@ -1,6 +1,7 @@
 //! All automation of the repository: `cargo xtask --help` lists it.
 
 mod bench;
+mod browser;
 mod contracts;
 mod demo;
 mod fuzz;
@@ -40,6 +41,8 @@ enum Command {
     Sim(sim::Options),
     /// Runs real nodes in network namespaces (needs root; loopback tests run without).
     Network(network::Options),
+    /// Tests the app in a real browser against real nodes (needs Chromium).
+    Browser(browser::Options),
     /// Measures against peers and physical limits.
     Bench(bench::Options),
     /// Builds and tests the Solidity contracts.
@@ -59,6 +62,7 @@ fn main() -> Result<()> {
         Command::Check => test::check(),
         Command::Sim(options) => sim::run(&options),
         Command::Network(options) => network::run(&options),
+        Command::Browser(options) => browser::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Contracts(options) => contracts::run(&options),
         Command::Mutants => contracts::mutants(),

@@ -11,6 +11,11 @@ export type Status = Schemas['Status'];
 export type NodeEvent = Schemas['Event'];
 export type OfferedFile = Schemas['File'];
 export type FetchState = Schemas['FetchState'];
+export type Sos = Schemas['Sos'];
+export type Person = Schemas['Person'];
+export type RoomMessage = Schemas['RoomMessage'];
+export type Bulletin = Schemas['Bulletin'];
+export type Place = Schemas['Place'];
 export type Doctor = Schemas['Doctor'];
 
 type With<M extends 'get' | 'post' | 'delete' | 'put'> = { [P in keyof paths]: paths[P][M] extends object ? P : never }[keyof paths];
@@ -94,13 +99,18 @@ export class Client {
     return this.#read('POST', path, { body, place: place as Ask['place'] });
   }
 
-  delete<P extends With<'delete'>>(path: P, place: Places<P, 'delete'>): Promise<Answer<P, 'delete'>> {
-    return this.#read('DELETE', path, { place: place as Ask['place'] });
+  delete<P extends With<'delete'>>(path: P, place: Places<P, 'delete'>, query?: Query<P, 'delete'>): Promise<Answer<P, 'delete'>> {
+    return this.#read('DELETE', path, { place: place as Ask['place'], query: query as Ask['query'] });
   }
 
   /** Gives the node a file. */
   upload(query: NonNullable<Query<'/v1/files', 'post'>>, bytes: Blob, signal?: AbortSignal): Promise<Schemas['Shared']> {
     return this.#read('POST', '/v1/files', { query: query as Record<string, unknown>, bytes, signal });
+  }
+
+  /** A list of calls or people in a form that other programs read. */
+  async list(path: '/v1/sos/export' | '/v1/safe/export', query: Record<string, string>): Promise<Blob> {
+    return (await this.#send('GET', path, { query })).blob();
   }
 
   /** The bytes of a file that is here. */

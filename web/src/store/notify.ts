@@ -1,5 +1,5 @@
 // Notifications of the phone, where they are allowed, and only while nobody looks at the page.
-import type { Message } from '../api/client';
+import type { Message, Sos } from '../api/client';
 import { t } from '../words/words.svelte';
 
 const PLACE = 'smartmesh.notify';
@@ -19,6 +19,15 @@ export async function setNotify(on: boolean): Promise<boolean> {
   if (on && (await Notification.requestPermission()) !== 'granted') return false;
   localStorage.setItem(PLACE, on ? 'on' : 'off');
   return true;
+}
+
+/** A call for help shakes the phone, also while somebody looks at it. */
+export function alarm(call: Sos): void {
+  navigator.vibrate?.([400, 150, 400, 150, 400]);
+  if (!notifies()) return;
+  void navigator.serviceWorker.ready.then((worker) =>
+    worker.showNotification(t('sos.alarm', { name: call.name }), { body: call.note, tag: `sos ${call.caller}`, icon: '/icon.svg', requireInteraction: true, data: '#/sos' }),
+  );
 }
 
 export function notify(from: string, message: Message): void {

@@ -1,9 +1,9 @@
 // What the app knows. It changes by what the node says: an answer or an event; a screen only reads it and gives commands.
 import { SvelteMap } from 'svelte/reactivity';
 import { Client, Refusal } from '../api/client';
-import type { Contact, FetchState, Identity, Message, Nearby, NodeEvent, Status } from '../api/client';
+import type { Bulletin, Contact, FetchState, Identity, Message, Nearby, NodeEvent, RoomMessage, Sos, Status } from '../api/client';
 import { enter, keepToken } from '../api/door';
-import { notify } from './notify';
+import { alarm, notify } from './notify';
 
 export type Phase = 'opening' | 'closed' | 'welcome' | 'ready';
 
@@ -26,6 +26,12 @@ class Store {
   contacts = $state.raw<readonly Contact[]>([]);
   /** Messages by the other person, oldest first. */
   readonly threads = new SvelteMap<string, readonly Message[]>();
+  /** Calls for help, the newest word of each caller. */
+  calls = $state.raw<readonly Sos[]>([]);
+  room = $state.raw<readonly RoomMessage[]>([]);
+  bulletins = $state.raw<readonly Bulletin[]>([]);
+  /** Rises with every word about how somebody is. */
+  personNews = $state(0);
   /** How far files are, by reference. */
   readonly fetches = new SvelteMap<string, FetchState>();
   readonly drafts = new SvelteMap<string, string>();
@@ -82,7 +88,7 @@ class Store {
   }
 
   async #load(): Promise<void> {
-    await Promise.all([this.loadContacts(), this.look(), this.#loadMessages(), this.#loadFiles()]);
+    await Promise.all([this.loadContacts(), this.look(), this.#loadMessages(), this.#loadFiles(), this.loadBoard()]);
   }
 
   async loadContacts(): Promise<void> {
@@ -97,6 +103,20 @@ class Store {
     } catch {
       // The event stream notices a node that has stopped.
     }
+  }
+
+  /** What everybody near has said. */
+  async loadBoard(): Promise<void> {
+    [this.calls, this.room, this.bulletins] = await Promise.all([
+      this.client.get('/v1/sos'),
+      this.client.get('/v1/room', { query: { limit: 500 } }),
+      this.client.get('/v1/bulletins'),
+    ]);
+  }
+
+  /** Open calls of others. */
+  get alarms(): readonly Sos[] {
+    return this.calls.filter((call) => !call.own && !call.over && !call.done);
   }
 
   async loadStatus(): Promise<void> {
@@ -155,9 +175,29 @@ class Store {
         return void this.fetches.set(event.reference, { state: 'complete' });
       case 'fetch_failed':
         return void this.fetches.set(event.reference, { state: 'stopped', reason: event.reason });
+      case 'sos':
+        return this.#takeCall(event.sos);
+      case 'person':
+        this.personNews += 1;
+        return;
+      case 'room':
+        if (!this.room.some((said) => said.id === event.message.id)) this.room = [...this.room, event.message];
+        return;
+      case 'bulletin': {
+        const { author, title, text } = event.bulletin;
+        const others = this.bulletins.filter((one) => one.author !== author || one.title !== title);
+        this.bulletins = text ? [event.bulletin, ...others] : others;
+        return;
+      }
       case 'missed':
         return void this.#load();
     }
+  }
+
+  #takeCall(call: Sos): void {
+    const known = this.calls.some((one) => one.caller === call.caller && one.begun === call.begun);
+    this.calls = [call, ...this.calls.filter((one) => one.caller !== call.caller || one.begun !== call.begun)];
+    if (!known && !call.own && !call.over) alarm(call);
   }
 
   #takeMessage(message: Message): void {

@@ -94,6 +94,13 @@ export function day(unix: number): string {
   return new Intl.DateTimeFormat(current.language, { weekday: 'short', day: 'numeric', month: 'long' }).format(unix * 1_000);
 }
 
+/** Metres, or kilometres from one on. */
+export function distance(metres: number): string {
+  const far = metres >= 1_000;
+  const value = far ? metres / 1_000 : Math.round(metres / 10) * 10;
+  return new Intl.NumberFormat(current.language, { style: 'unit', unit: far ? 'kilometer' : 'meter', maximumFractionDigits: far && value < 10 ? 1 : 0 }).format(value);
+}
+
 export function size(bytes: number): string {
   const units = ['byte', 'kilobyte', 'megabyte', 'gigabyte'] as const;
   let at = 0;

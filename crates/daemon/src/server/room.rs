@@ -16,6 +16,7 @@ const LIMIT: usize = 100;
 
 /// How much to list.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Newest {
     /// At most so many, up to 1,000.
     limit: Option<usize>,

@@ -40,6 +40,7 @@ fn place(place: smartmesh_api::Place) -> Result<smartmesh_node::Place, Failure> 
 
 /// Words that go with taking a call back.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Farewell {
     /// In the caller's words.
     #[serde(default)]
@@ -83,6 +84,7 @@ pub(super) async fn claim(
 
 /// In which form.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Form {
     /// `gpx`, `geojson` or `csv`.
     format: String,
@@ -136,6 +138,7 @@ pub(super) async fn report(
 
 /// Whom to find.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Search {
     /// Words of the name, or of what tells the person apart; all people if it is empty.
     #[serde(default)]
