@@ -30,11 +30,15 @@ class Store {
   calls = $state.raw<readonly Sos[]>([]);
   room = $state.raw<readonly RoomMessage[]>([]);
   bulletins = $state.raw<readonly Bulletin[]>([]);
+  /** Rises when money may have moved. */
+  moneyNews = $state(0);
   /** Rises with every word about how somebody is. */
   personNews = $state(0);
   /** How far files are, by reference. */
   readonly fetches = new SvelteMap<string, FetchState>();
   readonly drafts = new SvelteMap<string, string>();
+  /** The message that the next one answers, by the other person. */
+  readonly answers = new SvelteMap<string, Message>();
   /** A short note at the bottom of the screen. */
   note = $state<string>();
 
@@ -164,6 +168,13 @@ class Store {
         return this.#takeMessage(event.message);
       case 'message_state':
         return this.#change(event.id, (message) => ({ ...message, state: event.state }));
+      case 'message_changed':
+        return void this.client.get('/v1/messages/{id}', { place: { id: event.id } }).then((message) => this.#change(event.id, () => message), () => undefined);
+      case 'messages_removed':
+        return this.#remove(event.ids);
+      case 'movement':
+        this.moneyNews += 1;
+        return;
       case 'contact_changed':
         void this.loadContacts();
         return void this.look();
@@ -216,6 +227,14 @@ class Store {
     const at = thread.findLastIndex((message) => message.id === id);
     const found = thread[at];
     if (found) this.threads.set(peer, thread.with(at, change(found)));
+  }
+
+  #remove(ids: readonly string[]): void {
+    const gone = new Set(ids);
+    for (const peer of new Set(ids.map((id) => this.#peerOf.get(id)))) {
+      if (peer !== undefined) this.threads.set(peer, this.thread(peer).filter((message) => !gone.has(message.id)));
+    }
+    for (const id of ids) this.#peerOf.delete(id);
   }
 
   thread(peer: string): readonly Message[] {

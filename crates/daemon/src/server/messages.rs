@@ -61,6 +61,7 @@ pub(super) async fn list(
 
 /// What to search for.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Words {
     /// Words or parts of words; all of them must be in a message.
     query: String,
@@ -223,6 +224,7 @@ pub(super) async fn edit(
 
 /// For whom to remove a message.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Reach {
     /// On the other phone too; one's own messages only. A phone that has shown it may have kept it.
     #[serde(default)]
