@@ -11,6 +11,10 @@ if (target) {
   void speakAsWanted().then(() => mount(App, { target }));
 }
 void store.open();
+// A new key pasted into the address of an open page is no load of the page.
+window.addEventListener('hashchange', () => {
+  if (location.hash.startsWith('#open=')) void store.open();
+});
 
 if ('serviceWorker' in navigator && !import.meta.env.DEV) {
   void navigator.serviceWorker.register('/sw.js').catch(() => undefined);
