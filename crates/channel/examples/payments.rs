@@ -382,11 +382,11 @@ fn main() {
     );
     a.socket.connect(to_b).unwrap();
     b.socket.connect(to_a).unwrap();
+    let (curve, sync, trip) = limit(&mut a, &b);
     for phone in [&a, &b] {
         let patience = Some(Wait::from_millis(20));
         phone.socket.set_read_timeout(patience).unwrap();
     }
-    let (curve, sync, trip) = limit(&mut a, &b);
     for phone in [&mut a, &mut b] {
         let peer = phone.other;
         phone.handle(Input::PathUp { peer });
