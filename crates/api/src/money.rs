@@ -230,9 +230,6 @@ pub struct OpenChannel {
     pub with: String,
     /// This side's deposit.
     pub deposit: Amount,
-    /// Hours to object after a close: 1, 6, 12, 24, 72, 168, 336, 720 or 1440; 168 if not given.
-    #[serde(default)]
-    pub hold_hours: Option<u32>,
     /// Only says what would happen.
     #[serde(default)]
     pub preview: bool,

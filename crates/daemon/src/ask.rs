@@ -1,5 +1,6 @@
 //! What the API asks of the loop, and what comes back.
 
+use smartmesh_channel::ChannelInfo;
 use smartmesh_node::{Command, ContactStatus, NearbyStatus, Node, RefusedReason, Status};
 use smartmesh_radio::RadioState;
 use smartmesh_types::{Address, Duration, MessageId};
@@ -23,6 +24,8 @@ pub(crate) enum Ask {
     Fetching(String, oneshot::Sender<Option<u64>>),
     /// Look at the node and answer by oneself.
     Look(Look),
+    /// Every channel.
+    Channels(oneshot::Sender<Vec<ChannelInfo>>),
     /// Stop the node.
     Stop,
 }
@@ -52,6 +55,8 @@ pub(crate) enum Answer {
     Refused(RefusedReason),
     Invite(String),
     Added(Address),
+    /// A payment or an order, and where it is.
+    Money(smartmesh_channel::Answer),
     /// The message is on disk, in the history too.
     Queued(MessageId),
     /// The post is on disk and on its way to everybody near.

@@ -1,15 +1,17 @@
 //! What the node's surroundings know of money: the wallet's keys, the contracts, the chain as last heard, and the movements
 //! of tokens that are seen there.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use alloy_primitives::Address;
 use alloy_sol_types::SolEvent;
-use serde::{Deserialize, Serialize};
 use smartmesh_api::{Amount, MoneyFlow, Movement, Way};
+use smartmesh_channel::ChannelId;
 use smartmesh_contracts::Deployment;
 use smartmesh_contracts::token::SMT;
+use smartmesh_types::RequestId;
 use tokio::sync::watch;
 
 use crate::chain::{Access, Fact, Report, Status};
@@ -39,6 +41,10 @@ pub(crate) struct MoneyInfo {
 pub(crate) struct Money {
     pub(crate) info: Arc<MoneyInfo>,
     state: watch::Sender<MoneyState>,
+    /// Payments asked for and not signed yet.
+    pub(crate) orders: BTreeMap<RequestId, (ChannelId, u128, Vec<u8>)>,
+    /// Payments signed whose arrival was not confirmed yet.
+    pub(crate) signed: BTreeMap<(ChannelId, u64, RequestId), Movement>,
     pending: Vec<(u64, Movement)>,
 }
 
@@ -56,6 +62,8 @@ impl Money {
         let money = Self {
             info,
             state,
+            orders: BTreeMap::new(),
+            signed: BTreeMap::new(),
             pending: Vec::new(),
         };
         (money, seen)
@@ -174,18 +182,6 @@ impl Money {
     }
 }
 
-/// A list of contracts as JSON: what `smartmesh chain deploy` writes and a node remembers.
-#[derive(Debug, Serialize, Deserialize)]
-struct Contracts {
-    chain_id: u64,
-    block: u64,
-    smt: Address,
-    conditions: Address,
-    channels: Address,
-    chequebook: Address,
-    rewards: Address,
-}
-
 /// Reads a list of contracts.
 pub(crate) fn read_contracts(path: &Path) -> Result<Deployment, RunError> {
     let failed = |reason: String| RunError::Contracts {
@@ -193,43 +189,5 @@ pub(crate) fn read_contracts(path: &Path) -> Result<Deployment, RunError> {
         reason,
     };
     let content = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-    parse_contracts(&content).map_err(failed)
-}
-
-/// Reads what [`contracts_to_bytes`] wrote.
-pub(crate) fn parse_contracts(content: &[u8]) -> Result<Deployment, String> {
-    let read: Contracts = serde_json::from_slice(content)
-        .map_err(|error| format!("it is no list of contracts ({error})"))?;
-    Ok(Deployment {
-        chain_id: read.chain_id,
-        block: read.block,
-        smt: read.smt,
-        conditions: read.conditions,
-        channels: read.channels,
-        chequebook: read.chequebook,
-        rewards: read.rewards,
-    })
-}
-
-/// The list as a node remembers it.
-pub(crate) fn contracts_to_bytes(deployment: &Deployment) -> Vec<u8> {
-    let Deployment {
-        chain_id,
-        block,
-        smt,
-        conditions,
-        channels,
-        chequebook,
-        rewards,
-    } = *deployment;
-    let contracts = Contracts {
-        chain_id,
-        block,
-        smt,
-        conditions,
-        channels,
-        chequebook,
-        rewards,
-    };
-    serde_json::to_vec(&contracts).unwrap_or_default()
+    serde_json::from_slice(&content).map_err(|error| failed(error.to_string()))
 }

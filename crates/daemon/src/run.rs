@@ -84,7 +84,12 @@ async fn run_node(settings: Settings, started: impl FnOnce(&str)) -> Result<(), 
         name: name.text.clone(),
         origin: clock::origin(),
     };
-    let node = Node::restore(config, keys.identity, &seed.split("node"), records, now)?;
+    let mut node = Node::restore(config, keys.identity, &seed.split("node"), records, now)?;
+    if let Some(deployment) = &opened.deployment {
+        let config = wallet_keys.channel_config(deployment, settings.confirmations);
+        let key = wallet_keys.channel_key()?;
+        node.enable_money(config, key, &seed.split("channels"), now)?;
+    }
     let tunnel = settings
         .tunnel
         .as_deref()
@@ -122,7 +127,13 @@ async fn run_node(settings: Settings, started: impl FnOnce(&str)) -> Result<(), 
     let (reports, from_chain) = mpsc::channel(REPORTS_MAX);
     let account = wallet_keys.account.clone();
     let (access, chain_thread) = opened
-        .start(account, &settings, disk.clone(), reports)
+        .start(
+            account,
+            node.chain_cursor(),
+            &settings,
+            disk.clone(),
+            reports,
+        )
         .unzip();
     let info_money = Arc::new(MoneyInfo {
         keys: wallet_keys,

@@ -5,6 +5,7 @@
 //! description and the front page wants the token of `api.json` in a header, never in a cookie (cookies don't tell ports
 //! apart); answers carry a policy that lets a browser run nothing from elsewhere.
 
+mod channels;
 mod door;
 mod events;
 mod export;
@@ -179,6 +180,11 @@ pub(crate) fn router(
         .route("/v1/mutes", get(room::mutes).post(room::mute))
         .route("/v1/mutes/list", get(room::mute_list).post(room::adopt))
         .route("/v1/mutes/{address}", delete(room::unmute))
+        .route("/v1/channels", get(channels::list).post(channels::open))
+        .route("/v1/channels/{id}/deposit", post(channels::deposit))
+        .route("/v1/channels/{id}/withdraw", post(channels::withdraw))
+        .route("/v1/channels/{id}/close", post(channels::close))
+        .route("/v1/channels/{id}/settle", post(channels::settle))
         .route("/v1/events", get(events::stream))
         .route_layer(axum::middleware::from_fn_with_state(
             api.clone(),

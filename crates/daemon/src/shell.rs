@@ -1,6 +1,7 @@
 //! Carries out what the node wants and brings it the answers. Everything here runs on the loop's one thread.
 
 mod history;
+mod money;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -132,8 +133,7 @@ impl Shell {
                     self.write(Write::Chunks(vec![(address, bytes)]), None);
                 }
                 Output::LoadChunk { address } => self.load_chunk(address),
-                // No wallet is given to the node yet, so it asks for no call.
-                Output::Submit(_) => {}
+                Output::Submit(call) => self.submit(call),
                 Output::Event(event) => self.handle_event(event),
             }
         }
@@ -217,6 +217,7 @@ impl Shell {
 
     /// Takes in what the chain's thread tells.
     pub(crate) fn handle_chain(&mut self, report: &Report) {
+        self.tell_chain(report);
         for movement in self.money.handle(report) {
             let publish = api::Event::Movement {
                 movement: Box::new(movement.clone()),
@@ -270,6 +271,7 @@ impl Shell {
                 let _ = answer.send(self.fetching.get(&reference).copied());
             }
             Ask::Look(look) => (look.0)(&self.node),
+            Ask::Channels(answer) => drop(answer.send(self.node.channels())),
             Ask::Stop => return Loop::Stop,
         }
         Loop::GoOn
@@ -329,6 +331,7 @@ impl Shell {
                 hops: Vec::new(),
             },
         );
+        self.note_order(request, &command);
         self.node
             .handle(Input::Command(request, command), clock::now());
     }
@@ -342,7 +345,7 @@ impl Shell {
     fn handle_event(&mut self, event: Event) {
         match event {
             // No wallet is given to the node yet, so there are none.
-            Event::Money(_) => {}
+            Event::Money(event) => self.handle_money(event),
             Event::Done(request) => self.handle_done(request),
             Event::Refused { request, reason } => {
                 if let Some(fetch) = self

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
-use smartmesh_crypto::{Rng, StoreKey};
+use smartmesh_channel::{Chain, Config};
+use smartmesh_contracts::Deployment;
+use smartmesh_crypto::{AccountKey, Rng, StoreKey};
 use smartmesh_wallet::{CHANNEL_INDEX_COUNT, Key, Mnemonic, Wallet};
 use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -48,14 +50,32 @@ pub(crate) struct WalletKeys {
     /// Signs in this installation's channels.
     pub(crate) channel: Key,
     /// Finds those channels from the mnemonic.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "the channels that carry it are opened by the next commit"
-        )
-    )]
     pub(crate) locator: [u8; 32],
+}
+
+impl WalletKeys {
+    /// How this installation's channels are kept on this chain.
+    pub(crate) fn channel_config(&self, deployment: &Deployment, confirmations: u64) -> Config {
+        let chain = Chain {
+            chain_id: deployment.chain_id,
+            token: deployment.smt,
+            conditions: deployment.conditions,
+            channels: deployment.channels,
+            chequebook: deployment.chequebook,
+        };
+        let mut config = Config::new(chain, self.account.address(), self.locator);
+        config.confirmations = confirmations;
+        config
+    }
+
+    /// The channel key, as the channels take it.
+    ///
+    /// # Errors
+    /// Never for a key that [`Key`] holds.
+    pub(crate) fn channel_key(&self) -> Result<AccountKey, WalletError> {
+        AccountKey::from_bytes(*self.channel.to_bytes())
+            .map_err(|error| WalletError::Damaged(error.to_string()))
+    }
 }
 
 /// Where the wallet is, and what opens it.

@@ -285,10 +285,10 @@ pub(crate) enum Command {
         #[arg(long, short)]
         yes: bool,
     },
-    /// Payment channels
+    /// Payment channels: list, open, deposit, withdraw, close, settle, verify
     Channel {
         #[command(subcommand)]
-        command: ChannelCommand,
+        command: Option<ChannelCommand>,
     },
     /// Ask to be paid: a text and a QR code
     Request {
@@ -376,6 +376,57 @@ pub(crate) enum WalletCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ChannelCommand {
+    /// List the channels (the same as `channel` alone)
+    List,
+    /// Open a channel with somebody in reach
+    Open {
+        /// A contact's name or a mesh address
+        with: String,
+        /// What to put in, in SMT
+        deposit: Amount,
+        /// Sign without a question
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Put more in
+    Deposit {
+        /// The channel, or the beginning of its id
+        channel: String,
+        /// How much, in SMT
+        amount: Amount,
+        /// Sign without a question
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Take something out while it stays open
+    Withdraw {
+        /// The channel, or the beginning of its id
+        channel: String,
+        /// How much, in SMT
+        amount: Amount,
+        /// Sign without a question
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// End it: together with the partner, or alone
+    Close {
+        /// The channel, or the beginning of its id
+        channel: String,
+        /// Don't ask the partner; it can object for the hold
+        #[arg(long)]
+        alone: bool,
+        /// Sign without a question
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Have a closed channel paid out
+    Settle {
+        /// The channel, or the beginning of its id
+        channel: String,
+        /// Sign without a question
+        #[arg(long, short)]
+        yes: bool,
+    },
     /// Tell who must get what and whether anybody cheated, from an exported file; needs no node
     Verify {
         /// The file

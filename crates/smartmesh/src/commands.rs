@@ -19,7 +19,7 @@ mod wallet;
 
 use smartmesh_daemon::default_folder;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{ChannelCommand, Cli, Command};
 use crate::client::Client;
 
 /// How a command shows its answer.
@@ -145,7 +145,10 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
             memo,
             yes,
         } => pay::pay(&client()?, format, &who, amount, &memo, yes),
-        Command::Channel { command } => channel::run(format, command),
+        Command::Channel {
+            command: Some(ChannelCommand::Verify { file }),
+        } => channel::judge(format, &file),
+        Command::Channel { command } => channel::run(&client()?, format, command),
         Command::Request { amount, memo } => pay::request(&client()?, format, amount, memo),
         Command::Agent { command } => pay::agent(&client()?, format, command),
         Command::Chain { command } => chain::run(format, command),

@@ -39,7 +39,7 @@ impl ChainOpened {
     pub(crate) fn open(settings: &Settings, database: &Database) -> Result<Self, RunError> {
         let remembered = database
             .meta(CONTRACTS)?
-            .and_then(|kept| money::parse_contracts(&kept).ok());
+            .and_then(|kept| serde_json::from_slice(&kept).ok());
         let listed = settings
             .contracts
             .as_deref()
@@ -83,10 +83,12 @@ impl ChainOpened {
         })
     }
 
-    /// Starts the thread that talks to the chain, if there is whom and what to ask.
+    /// Starts the thread that talks to the chain, if there is whom and what to ask. It tells what is new from `cursor` on, if
+    /// that is further back than it remembers.
     pub(crate) fn start(
         &self,
         account: Key,
+        cursor: Option<u64>,
         settings: &Settings,
         disk: Disk<Mark>,
         reports: mpsc::Sender<Report>,
@@ -94,7 +96,7 @@ impl ChainOpened {
         let deployment = self.deployment?;
         let write = Write::Meta {
             name: CONTRACTS,
-            value: money::contracts_to_bytes(&deployment),
+            value: serde_json::to_vec(&deployment).unwrap_or_default(),
         };
         let _ = disk.write(write, None);
         let endpoint = self.endpoint.clone()?;
@@ -102,7 +104,7 @@ impl ChainOpened {
             endpoint,
             deployment,
             account,
-            start: self.start,
+            start: cursor.map_or(self.start, |cursor| self.start.min(cursor)),
             confirmations: settings.confirmations,
             kept: self.kept.clone(),
             disk,

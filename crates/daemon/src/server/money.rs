@@ -14,7 +14,8 @@ use smartmesh_contracts::typed::token::Transfer;
 use smartmesh_wallet::{AuthorisedTransfer, Mnemonic};
 use tokio::sync::oneshot;
 
-use super::{Api, Failure, payment_request};
+use super::{Api, Failure, channels, payment_request};
+use crate::ask::Ask;
 use crate::chain::{Access, Job, Sent, Status, Wish};
 use crate::{clock, entropy};
 
@@ -29,8 +30,11 @@ const BLOCK_SECONDS: u64 = 12;
 
 /// What the wallet holds, and what is uncertain.
 #[utoipa::path(get, path = "/v1/wallet", responses((status = 200, body = Wallet)))]
-pub(super) async fn wallet(State(api): State<Api>) -> Json<Wallet> {
-    std::future::ready(()).await;
+pub(super) async fn wallet(State(api): State<Api>) -> Result<Json<Wallet>, Failure> {
+    let channels = api.ask(Ask::Channels).await?;
+    let sum = |amount: fn(&smartmesh_channel::ChannelInfo) -> u128| {
+        Amount(channels.iter().map(amount).fold(0, u128::saturating_add))
+    };
     let state = api.money_state.borrow().clone();
     let money = &api.money;
     let mut notes = Vec::new();
@@ -52,16 +56,16 @@ pub(super) async fn wallet(State(api): State<Api>) -> Json<Wallet> {
             state.chain.waiting
         ));
     }
-    Json(Wallet {
+    Ok(Json(Wallet {
         account: money.keys.account.address().to_string(),
         channel_key: money.keys.channel.address().to_string(),
         chain,
         on_chain: state.chain.smt.map(|smt| Amount(smt.saturating_to())),
-        in_channels: Amount(0),
-        spendable: Amount(0),
+        in_channels: sum(|one| one.balance),
+        spendable: sum(|one| one.spendable),
         wei: state.chain.wei.map(|wei| wei.to_string()),
         notes,
-    })
+    }))
 }
 
 fn chain(api: &Api, status: &Status) -> Chain {
@@ -171,14 +175,24 @@ pub(super) async fn pay(
     let parsed: Result<payment_request::Request, _> = to.parse();
     if let Ok(request) = parsed {
         let amount = wanted(body.amount, request.amount)?;
+        let memo = if body.memo.is_empty() {
+            &request.memo
+        } else {
+            &body.memo
+        };
+        if let Some(peer) = request.address {
+            let paid = channels::pay(&api, peer, amount, memo, body.preview).await;
+            if paid.is_ok() || request.account.is_none() {
+                return paid;
+            }
+        }
         if let Some(account) = request.account {
             return pay_on_chain(&api, account, amount, body.preview).await;
         }
     }
-    Err(Failure::bad_request(format!(
-        "{to} is neither an account of the chain nor a request"
-    ))
-    .advise("an account begins with 0x, a request with SMARTMESH-PAY:"))
+    let peer = api.person(to).await?;
+    let amount = wanted(body.amount, None)?;
+    channels::pay(&api, peer, amount, &body.memo, body.preview).await
 }
 
 fn wanted(given: Option<Amount>, asked: Option<Amount>) -> Result<Amount, Failure> {

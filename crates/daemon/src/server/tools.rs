@@ -96,6 +96,7 @@ pub(super) async fn trace(
         | Answer::Added(_)
         | Answer::Queued(_)
         | Answer::Posted(_)
+        | Answer::Money(_)
         | Answer::Pong { .. }
         | Answer::Perf { .. } => Vec::new(),
     };
