@@ -62,7 +62,9 @@ pub fn serve_devnet(address: SocketAddr) -> std::io::Result<DevnetServer> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let listener = runtime.block_on(TcpListener::bind(address))?;
+    // A node calls this from within its own runtime, where another one's can't be waited for.
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let shared = Arc::clone(&chain);
@@ -70,6 +72,13 @@ pub fn serve_devnet(address: SocketAddr) -> std::io::Result<DevnetServer> {
         .name("devnet".to_owned())
         .spawn(move || {
             runtime.block_on(async {
+                let listener = match TcpListener::from_std(listener) {
+                    Ok(listener) => listener,
+                    Err(error) => {
+                        tracing::error!(%error, "the development chain can't listen");
+                        return;
+                    }
+                };
                 tokio::select! {
                     () = serve(listener, Arc::clone(&shared)) => {}
                     () = tick(shared) => {}
