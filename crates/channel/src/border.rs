@@ -501,6 +501,8 @@ pub enum ChannelPhase {
     },
     /// It can be settled.
     Settling,
+    /// Paid out by the chain; a new deposit opens it again.
+    Settled,
 }
 
 /// A channel as the user sees it; base units.

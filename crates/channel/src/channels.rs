@@ -284,6 +284,8 @@ impl Channels {
     fn info_of(&self, channel: &Channel) -> ChannelInfo {
         let seen = &channel.chain.seen.word;
         let clamp = |amount: i128| u128::try_from(amount).unwrap_or(0);
+        // What the chain has paid out is in the accounts, even while it is not final yet.
+        let paid_out = seen.epoch > channel.epoch;
         ChannelInfo {
             id: channel.id,
             terms: channel.terms,
@@ -304,8 +306,12 @@ impl Channels {
             received: channel.inc.state().paid,
             locked_out: channel.out.state.locked,
             locked_in: channel.inc.state().locked,
-            spendable: channel.spendable(),
-            balance: clamp(channel.balance()),
+            spendable: if paid_out { 0 } else { channel.spendable() },
+            balance: if paid_out {
+                0
+            } else {
+                clamp(channel.balance())
+            },
             reserved: channel.reserved_of(channel.side),
         }
     }
@@ -328,6 +334,7 @@ impl Channels {
                 ChannelPhase::Ending
             }
             (WordPhase::Closing | WordPhase::Open, _) if channel.is_open() => ChannelPhase::Open,
+            (WordPhase::None, _) if channel.chain.seen.word.epoch > 0 => ChannelPhase::Settled,
             (WordPhase::Closing | WordPhase::Open | WordPhase::None, _) => ChannelPhase::Opening,
         }
     }

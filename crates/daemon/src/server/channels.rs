@@ -152,7 +152,7 @@ pub(super) async fn close(
     let preview = Preview {
         action,
         give: Amount(0),
-        get: Amount(info.balance),
+        notes: vec![format!("you get {} SMT", Amount(info.balance))],
         when_final,
         ..plain()
     };
@@ -170,7 +170,7 @@ pub(super) async fn settle(
     let preview = Preview {
         action: "Have the closed channel paid out".to_owned(),
         give: Amount(0),
-        get: Amount(info.balance),
+        notes: vec![format!("you get {} SMT", Amount(info.balance))],
         when_final: format!(
             "{} blocks after the one it comes in",
             api.money.confirmations
@@ -342,6 +342,11 @@ fn show(one: &ChannelInfo, me: Account, peer_name: Option<String>) -> Channel {
         Phase::Settling => (
             ChannelPhase::Settleable,
             "it can be settled".to_owned(),
+            None,
+        ),
+        Phase::Settled => (
+            ChannelPhase::Settled,
+            "paid out; a new deposit opens it again".to_owned(),
             None,
         ),
     };
