@@ -151,7 +151,11 @@ impl Script<'_> {
             .chain
             .get("eth_sendRawTransaction", json!([signed.raw]));
         assert_eq!(hash, json!(signed.hash));
-        let receipt = self.chain.get("eth_getTransactionReceipt", json!([hash]));
+        // Anvil answers before it has mined.
+        let receipt = until("the receipt", || {
+            let receipt = self.chain.get("eth_getTransactionReceipt", json!([hash]));
+            (!receipt.is_null()).then_some(receipt)
+        });
         let shown = self.chain.get("eth_getTransactionByHash", json!([hash]));
         self.note(
             &format!("receipt of {what}"),
