@@ -7,6 +7,7 @@ mod amount;
 mod connection;
 mod event;
 mod file;
+mod light;
 mod message;
 mod money;
 mod people;
@@ -20,6 +21,7 @@ pub use amount::{Amount, ParseAmountError};
 pub use connection::{Connection, ErrorBody, OpenKey, VERSION_PREFIX};
 pub use event::Event;
 pub use file::{FetchState, File, FileOffer, Shared};
+pub use light::{LightHead, LightSource, LightStatus};
 pub use message::{
     Conversation, Direction, EditText, Message, MessageState, Path, Photo, Queued, React, Reaction,
     SendText, Voice,

@@ -149,6 +149,7 @@ async fn run_node(settings: Settings, started: impl FnOnce(&str)) -> Result<(), 
         events: events.clone(),
         money: info_money,
         money_state,
+        light: opened.light(),
     };
     let door = Arc::new(Door::new(token.clone(), browsers));
     let app = server::router(info, name, door.clone(), api, lines);

@@ -18,6 +18,7 @@ mod page;
 mod payment_request;
 mod people;
 mod room;
+mod rpc;
 mod safety;
 mod tools;
 
@@ -35,6 +36,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::ask::{Answer, Ask, Look};
+use crate::chain::Light;
 use crate::disk::Disk;
 use crate::keystore::Protection;
 use crate::money::{MoneyInfo, MoneyState};
@@ -77,6 +79,7 @@ pub(crate) struct Api {
     events: broadcast::Sender<Event>,
     money: Arc<MoneyInfo>,
     money_state: watch::Receiver<MoneyState>,
+    light: Option<Light>,
 }
 
 /// The rest of the node, as the API reaches it.
@@ -86,6 +89,7 @@ pub(crate) struct Lines {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) money: Arc<MoneyInfo>,
     pub(crate) money_state: watch::Receiver<MoneyState>,
+    pub(crate) light: Option<Light>,
 }
 
 /// All paths behind all guards.
@@ -102,6 +106,7 @@ pub(crate) fn router(
         events,
         money,
         money_state,
+        light,
     } = lines;
     let api = Api {
         info: Arc::new(info),
@@ -113,6 +118,7 @@ pub(crate) fn router(
         events,
         money,
         money_state,
+        light,
     };
     let guarded = Router::new()
         .route("/v1/status", get(tools::status))
@@ -185,12 +191,17 @@ pub(crate) fn router(
         .route("/v1/channels/{id}/withdraw", post(channels::withdraw))
         .route("/v1/channels/{id}/close", post(channels::close))
         .route("/v1/channels/{id}/settle", post(channels::settle))
+        .route("/v1/light", get(rpc::status))
         .route("/v1/events", get(events::stream))
         .route_layer(axum::middleware::from_fn_with_state(
             api.clone(),
             guard::require_token,
         ));
     let open = Router::new()
+        .route(
+            "/rpc",
+            post(rpc::answer).layer(DefaultBodyLimit::max(rpc::REQUEST_BYTES_MAX)),
+        )
         .route("/enter", post(door::enter))
         .route("/openapi.json", get(page::description));
     guarded

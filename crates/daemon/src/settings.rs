@@ -27,7 +27,7 @@ pub enum ChainChoice {
     None,
     /// A development chain inside the node, new at each start; it serves others on a port of this machine.
     Devnet,
-    /// Somebody's JSON-RPC.
+    /// Somebody's JSON-RPC, or several separated by commas.
     Url(String),
 }
 
@@ -68,6 +68,10 @@ pub struct Settings {
     pub chain: ChainChoice,
     /// Where the contracts are: a file as `smartmesh chain deploy` writes it.
     pub contracts: Option<PathBuf>,
+    /// Beacon APIs for the light node, in the order of the chain's URLs; those themselves if there are none.
+    pub beacons: Vec<String>,
+    /// The beacon block root where the light node begins.
+    pub checkpoint: Option<String>,
     /// Blocks on top of one before its deposits and closes count.
     pub confirmations: u64,
     /// The TUN interface to make.
@@ -90,6 +94,8 @@ impl Settings {
             listen: None,
             chain: ChainChoice::None,
             contracts: None,
+            beacons: Vec::new(),
+            checkpoint: None,
             confirmations: CONFIRMATIONS,
             tunnel: None,
             framed_by: None,
@@ -122,6 +128,9 @@ pub enum RunError {
         /// Why not.
         reason: String,
     },
+    /// The light node's checkpoint.
+    #[error("`{0}` is no checkpoint: it is a beacon block root, 0x and 64 hex digits")]
+    Checkpoint(String),
     /// The development chain.
     #[error("can't start the development chain: {0}")]
     Devnet(std::io::Error),

@@ -6,7 +6,9 @@
 
 mod json;
 mod keys;
+mod rest;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -54,6 +56,8 @@ pub struct Beacon {
     absent: Vec<u16>,
     /// Finality stands still at this block.
     stalled: Option<usize>,
+    /// The newest signature and what it signs: heads are asked for again and again.
+    signed: RefCell<Option<(B256, [u8; 96])>>,
 }
 
 impl Beacon {
@@ -91,6 +95,7 @@ impl Beacon {
             skip: 0,
             absent: Vec::new(),
             stalled: None,
+            signed: RefCell::default(),
         };
         beacon.follow(devnet);
         beacon
@@ -120,6 +125,7 @@ impl Beacon {
     /// Lets these members stay away from now on.
     pub fn set_absent(&mut self, absent: &[u16]) {
         self.absent = absent.to_vec();
+        self.signed.replace(None);
     }
 
     /// Lets finality stand still, or go on.
@@ -293,12 +299,24 @@ impl Beacon {
             next_committee,
             finality,
             participation: Participation::all_but(&self.absent, MEMBERS),
-            signature: self
-                .keys
-                .sign(self.network.period(signature_slot), &self.absent, root)?,
+            signature: self.signature(signature_slot, root)?,
             signature_slot,
             members: Members::default(),
         })
+    }
+}
+
+impl Beacon {
+    fn signature(&self, slot: u64, root: B256) -> Option<[u8; 96]> {
+        if let Some((known, signature)) = *self.signed.borrow()
+            && known == root
+        {
+            return Some(signature);
+        }
+        let period = self.network.period(slot);
+        let signature = self.keys.sign(period, &self.absent, root)?;
+        self.signed.replace(Some((root, signature)));
+        Some(signature)
     }
 }
 

@@ -308,6 +308,13 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ChainCommand,
     },
+    /// Ask Ethereum a JSON-RPC question through this phone's light node
+    Rpc {
+        /// Such as eth_getBalance
+        method: String,
+        /// Parameters, each as JSON or as plain text
+        params: Vec<String>,
+    },
     /// Check each layer, and say what to do where something is wrong
     Doctor,
     /// Start a village of seven phones on this machine and show what they can do
@@ -522,6 +529,12 @@ pub(crate) struct Up {
     /// The list of SMT's contracts [default: that of the development chain, or of last time]
     #[arg(long, value_name = "FILE")]
     pub(crate) contracts: Option<PathBuf>,
+    /// Beacon APIs for the light node [default: the URLs of --chain]
+    #[arg(long = "beacon", value_name = "URL")]
+    pub(crate) beacons: Vec<String>,
+    /// A beacon block root from a source you trust, not older than two weeks: the light node verifies everything from there
+    #[arg(long, value_name = "0x…")]
+    pub(crate) checkpoint: Option<String>,
     /// Blocks on top of one before its deposits and closes count
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub(crate) confirmations: u64,

@@ -12,6 +12,7 @@ mod open;
 mod pay;
 mod people;
 mod room;
+mod rpc;
 mod safety;
 mod tools;
 mod up;
@@ -153,7 +154,11 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Agent { command } => pay::agent(&client()?, format, command),
         Command::Chain { command } => chain::run(format, command),
         Command::Demo { once } => demo::demo(once),
+        Command::Light {
+            command: crate::cli::light::Light::Status,
+        } => rpc::status(&client()?, format),
         Command::Light { command } => light::light(command),
+        Command::Rpc { method, params } => rpc::ask(&client()?, format, &method, &params),
         Command::Doctor => tools::doctor(&client()?, format),
         Command::Visible { state } => tools::visible(&client()?, format, state),
     }

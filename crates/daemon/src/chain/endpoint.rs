@@ -9,6 +9,7 @@ use thiserror::Error;
 use ureq::Agent;
 use ureq::tls::{RootCerts, TlsConfig};
 
+use super::light::{Light, NoAnswer};
 use crate::clock;
 
 /// How long one question may take before the endpoint counts as silent.
@@ -47,26 +48,16 @@ pub(crate) enum Endpoint {
     },
     /// In this process.
     Devnet(Arc<Mutex<Devnet>>),
+    /// Through the light node, which believes nobody.
+    Light(Light),
 }
 
 impl Endpoint {
     /// An endpoint at a URL, `http` or `https`.
     pub(crate) fn remote(url: &str) -> Self {
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::PlatformVerifier)
-            .unversioned_rustls_crypto_provider(Arc::new(provider))
-            .build();
-        let agent = Agent::config_builder()
-            .timeout_global(Some(PATIENCE))
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .tls_config(tls)
-            .build()
-            .into();
         Self::Remote {
             url: url.to_owned(),
-            agent,
+            agent: agent(),
         }
     }
 
@@ -105,8 +96,35 @@ impl Endpoint {
                         message: error.message,
                     })
             }
+            Self::Light(light) if method.starts_with("smartmesh_") => {
+                light.ask_plainly(method, params)
+            }
+            Self::Light(light) => match light.ask(method, params) {
+                Ok((value, _)) => Ok(value),
+                Err(NoAnswer::Source(error)) => Err(error),
+                Err(NoAnswer::Rpc(error)) => Err(EndpointError::Refused {
+                    code: error.code,
+                    message: error.message,
+                }),
+            },
         }
     }
+}
+
+/// An HTTP client that waits only so long and follows nobody elsewhere.
+pub(super) fn agent() -> Agent {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::PlatformVerifier)
+        .unversioned_rustls_crypto_provider(Arc::new(provider))
+        .build();
+    Agent::config_builder()
+        .timeout_global(Some(PATIENCE))
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .tls_config(tls)
+        .build()
+        .into()
 }
 
 fn read_answer(text: &[u8]) -> Result<Value, EndpointError> {

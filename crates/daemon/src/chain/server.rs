@@ -8,10 +8,13 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{StatusCode, Uri};
 use axum::response::IntoResponse;
-use axum::routing::post;
+use axum::routing::{get, post};
 use smartmesh_contracts::Deployment;
+use smartmesh_devnet::beacon::Beacon;
 use smartmesh_devnet::{Devnet, Genesis};
+use smartmesh_light_client::Fork;
 use tokio::net::TcpListener;
 
 use crate::clock;
@@ -30,6 +33,8 @@ pub struct DevnetServer {
     pub deployment: Deployment,
     /// The chain itself.
     pub chain: Arc<Mutex<Devnet>>,
+    /// The beacon chain that signs it.
+    pub beacon: Arc<Mutex<Beacon>>,
     thread: Option<std::thread::JoinHandle<()>>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
 }
@@ -58,6 +63,7 @@ pub fn serve_devnet(address: SocketAddr) -> std::io::Result<DevnetServer> {
     let deployment = devnet
         .deploy_contracts(now)
         .map_err(std::io::Error::other)?;
+    let beacon = Arc::new(Mutex::new(Beacon::new(&devnet, Fork::Gloas)));
     let chain = Arc::new(Mutex::new(devnet));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -68,6 +74,7 @@ pub fn serve_devnet(address: SocketAddr) -> std::io::Result<DevnetServer> {
     let address = listener.local_addr()?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let shared = Arc::clone(&chain);
+    let both = (Arc::clone(&chain), Arc::clone(&beacon));
     let thread = std::thread::Builder::new()
         .name("devnet".to_owned())
         .spawn(move || {
@@ -80,7 +87,7 @@ pub fn serve_devnet(address: SocketAddr) -> std::io::Result<DevnetServer> {
                     }
                 };
                 tokio::select! {
-                    () = serve(listener, Arc::clone(&shared)) => {}
+                    () = serve(listener, both) => {}
                     () = tick(shared) => {}
                     _ = stopped => {}
                 }
@@ -90,14 +97,19 @@ pub fn serve_devnet(address: SocketAddr) -> std::io::Result<DevnetServer> {
         address,
         deployment,
         chain,
+        beacon,
         thread: Some(thread),
         stop: Some(stop),
     })
 }
 
-async fn serve(listener: TcpListener, chain: Arc<Mutex<Devnet>>) {
+/// The devnet and the beacon chain over it; whoever wants both locks them in this order.
+type Both = (Arc<Mutex<Devnet>>, Arc<Mutex<Beacon>>);
+
+async fn serve(listener: TcpListener, chain: Both) {
     let app = Router::new()
         .route("/", post(answer))
+        .route("/eth/v1/{*path}", get(answer_beacon))
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .with_state(chain);
     if let Err(error) = axum::serve(listener, app).await {
@@ -116,7 +128,21 @@ async fn tick(chain: Arc<Mutex<Devnet>>) {
     }
 }
 
-async fn answer(State(chain): State<Arc<Mutex<Devnet>>>, body: Bytes) -> impl IntoResponse {
+async fn answer_beacon(State((chain, beacon)): State<Both>, uri: Uri) -> impl IntoResponse {
+    std::future::ready(()).await;
+    let path = uri.path_and_query().map_or("", |path| path.as_str());
+    let chain = chain.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut beacon = beacon.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = path
+        .strip_prefix("/eth/v1/")
+        .and_then(|path| beacon.answer(&chain, path));
+    match found {
+        Some(value) => (StatusCode::OK, axum::Json(value)).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn answer(State((chain, _)): State<Both>, body: Bytes) -> impl IntoResponse {
     std::future::ready(()).await;
     let now = clock::now().unix.as_secs();
     let mut chain = chain.lock().unwrap_or_else(PoisonError::into_inner);

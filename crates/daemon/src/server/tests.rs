@@ -40,6 +40,7 @@ fn test() -> Test {
     let (events, _) = broadcast::channel(16);
     let (money, money_state) = money(folder.path(), &seed);
     let lines = Lines {
+        light: None,
         asks,
         disk: disk.clone(),
         events,

@@ -6,6 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Light {
+    /// Show what this phone's light node believes, and whom it asks
+    Status,
     /// Verify light-client data from files, offline, and print what a phone would believe as JSON
     Verify(Chain),
     /// Write updates in the compact form that phones pass to each other

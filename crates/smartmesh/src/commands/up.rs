@@ -42,6 +42,8 @@ pub(super) fn up(up: Up, data: PathBuf) -> anyhow::Result<()> {
         framed_by: up.framed_by,
         chain: up.chain,
         contracts: up.contracts,
+        beacons: up.beacons,
+        checkpoint: up.checkpoint,
         confirmations: up.confirmations,
         passphrase,
         ..Settings::new(data)
