@@ -186,7 +186,8 @@ fn rubbish(error: impl std::fmt::Display) -> EndpointError {
 }
 
 impl Inner {
-    /// The heads, looked at again if the last look is old. While no source answers, the last ones stay.
+    /// The heads, looked at again if the last look is old. While no source answers there are none: an old head would pass
+    /// for the newest.
     fn heads(&mut self) -> Result<Heads, EndpointError> {
         let now = clock::monotonic();
         let is_fresh = self
@@ -194,11 +195,9 @@ impl Inner {
             .is_some_and(|looked| now.since(looked) < self.every);
         if !is_fresh {
             let looked = self.look();
-            self.looked = Some(now);
             self.trouble = looked.as_ref().err().map(ToString::to_string);
-            if self.store.is_none() {
-                looked?;
-            }
+            looked?;
+            self.looked = Some(now);
         }
         let store = self.store.as_ref().ok_or_else(no_source)?;
         let hash = |hash: Option<B256>| {
