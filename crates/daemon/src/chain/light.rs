@@ -147,18 +147,15 @@ impl Light {
 
     /// Answers a question from what is proved.
     pub(crate) fn ask(&self, method: &str, params: &Value) -> Result<(Value, Trust), NoAnswer> {
+        let began = clock::monotonic();
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let heads = inner.heads().map_err(NoAnswer::Source)?;
-        let mut task = inner.verifier.begin(method, params, heads);
-        loop {
-            match inner.verifier.step(&mut task)? {
-                Step::Done(value, trust) => return Ok((value, trust)),
-                Step::Fetch(needs) => {
-                    for need in &needs {
-                        inner.fetch(&mut task, need)?;
-                    }
-                }
+        match inner.answer(method, params) {
+            // What an older head refuses the newest may allow.
+            Err(NoAnswer::Rpc(_)) if inner.looked.is_some_and(|looked| looked < began) => {
+                inner.looked = None;
+                inner.answer(method, params)
             }
+            answer => answer,
         }
     }
 
@@ -186,6 +183,22 @@ fn rubbish(error: impl std::fmt::Display) -> EndpointError {
 }
 
 impl Inner {
+    /// Answers from the newest heads that are known, fetching what the proof lacks.
+    fn answer(&mut self, method: &str, params: &Value) -> Result<(Value, Trust), NoAnswer> {
+        let heads = self.heads().map_err(NoAnswer::Source)?;
+        let mut task = self.verifier.begin(method, params, heads);
+        loop {
+            match self.verifier.step(&mut task)? {
+                Step::Done(value, trust) => return Ok((value, trust)),
+                Step::Fetch(needs) => {
+                    for need in &needs {
+                        self.fetch(&mut task, need)?;
+                    }
+                }
+            }
+        }
+    }
+
     /// The heads, looked at again if the last look is old. While no source answers there are none: an old head would pass
     /// for the newest.
     fn heads(&mut self) -> Result<Heads, EndpointError> {
